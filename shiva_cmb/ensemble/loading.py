@@ -1,0 +1,244 @@
+"""An ensemble in memory: loaded once, called many times."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shiva_cmb.ensemble.averaging import AVERAGING, Averaging, AveragingName, EnsembleMaps, average_folds
+from shiva_cmb.ensemble.bundle import open_bundle, verify_bundle
+from shiva_cmb.ensemble.conversion import FoldSource, UnsupportedModelError, convert, fold_sources
+from shiva_cmb.ensemble.descriptor import ASSUMED_SHIVAI_PART, ShivaCmbPart
+from shiva_cmb.ensemble.formats import detect_format
+from shiva_cmb.errors import ImageError, ModelError, Note, UsageError, warn_user
+
+EngineName = Literal["auto", "openvino", "keras"]
+Precision = Literal["auto", "f32", "bf16"]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the folds are run."""
+
+    engine: EngineName = "auto"
+    """`auto`: Keras where a GPU is there, else OpenVINO."""
+    precision: Precision = "auto"
+    """`auto`: bf16 where the processor has it. Only OpenVINO can choose."""
+    threads: int | None = None
+    """Processor threads; None: all."""
+    gpu: int | None = None
+    """Which GPU; negative: none; None: whatever TensorFlow finds."""
+    trust_model_code: bool = False
+    """Whether Python code inside Keras files may run."""
+
+
+class Engine(Protocol):
+    """Runs the folds."""
+
+    name: str
+    precision: str
+
+    def fold_outputs(self, batch: NDArray[np.float32]) -> Any:
+        """Each fold's probabilities (x, y, z) for one image (1, x, y, z, channels)."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """The folds on disk and what they expect, before anything is loaded."""
+
+    folds: tuple[FoldSource, ...]
+    part: ShivaCmbPart
+    """The bundle's own part; for bare model files, what SHiVAi would do."""
+    described: bool
+    """Whether `part` comes from a bundle rather than from assumptions."""
+    version: str = ""
+    """The bundle's version, for provenance."""
+
+
+class Ensemble:
+    """Folds that stay loaded.
+
+    Example:
+        >>> ensemble = shiva_cmb.load_ensemble("my_model")
+        >>> for path in paths:
+        ...     result = shiva_cmb.predict(path, model=ensemble)
+    """
+
+    def __init__(self, source: ModelSource, options: EngineOptions, note: Note = warn_user) -> None:
+        """Load the folds; see `load_ensemble`."""
+        self.source = source
+        self.part = source.part
+        self.options = options
+        self._engine = _start_engine(source, options, note)
+
+    @property
+    def engine(self) -> str:
+        """`openvino` or `keras`."""
+        return self._engine.name
+
+    @property
+    def precision(self) -> str:
+        """`f32` or `bf16`, as used."""
+        return self._engine.precision
+
+    @property
+    def averaging(self) -> Averaging:
+        """How this model's folds are usually averaged."""
+        return AVERAGING[self.part.averaging]
+
+    def predict(
+        self,
+        channels: NDArray[np.float32],
+        mask: NDArray[np.float32] | None = None,
+        *,
+        averaging: AveragingName | None = None,
+        threshold: float | None = None,
+    ) -> EnsembleMaps:
+        """Run all folds on one image on the model grid and average them.
+
+        Args:
+            channels: scaled image, shape (x, y, z, channels) or, for one channel, (x, y, z).
+            mask: brain mask on the same grid, or None.
+            averaging: one of the published variants; None: the bundle's own.
+            threshold: where a fold agrees; None: the bundle's own.
+
+        Returns:
+            Mean, deviation and agreement, arrays of shape (x, y, z).
+
+        Raises:
+            ImageError: if the shape is not the model's.
+        """
+        if channels.ndim == 3:
+            channels = channels[..., None]
+        expected = (*self.part.input.shape, len(self.part.channels))
+        if channels.shape != expected:
+            raise ImageError(
+                f"the model takes {expected} (x, y, z, channels), the image has {channels.shape}"
+            )
+        rule = AVERAGING[averaging] if averaging else self.averaging
+        limit = self.part.operating_point.threshold if threshold is None else threshold
+        image = channels.astype(np.float32, copy=False)
+        if mask is not None and rule.mask_input:
+            image = image * mask[..., None].astype(np.float32, copy=False)
+        return average_folds(self._engine.fold_outputs(image[None]), mask, rule, limit)
+
+
+def load_ensemble(
+    model: str | Path | Sequence[str | Path],
+    *,
+    model_dir: str | Path | None = None,
+    shape: tuple[int, int, int] | None = None,
+    channels: int | None = None,
+    options: EngineOptions | None = None,
+    note: Note = warn_user,
+) -> Ensemble:
+    """Load a model so that it can be used many times.
+
+    Args:
+        model: a bundle (folder or JSON), or one or several fold files (`.h5`, `.keras`, SavedModel folder).
+        model_dir: where the folds named by a JSON lie; by default beside it.
+        shape: image size for bare files that take any; default 160x214x176.
+        channels: number of channels for bare files; default 1.
+        options: how to run it.
+        note: told what was assumed.
+
+    Raises:
+        ModelError: if a fold is missing, damaged, has the wrong checksum or shape, or holds untrusted code.
+        UsageError: if the precision cannot be had.
+    """
+    source = find_model(model, model_dir=model_dir, note=note)
+    if not source.described:
+        source = replace(source, part=_assumed_part(source.part, shape, channels))
+    return Ensemble(source, options or EngineOptions(), note)
+
+
+def find_model(
+    model: str | Path | Sequence[str | Path], *, model_dir: str | Path | None = None, note: Note = warn_user
+) -> ModelSource:
+    """Find and check the folds of a model without loading them.
+
+    Raises:
+        ModelError: if a fold is missing, unreadable or has the wrong checksum.
+        UsageError: if several models are named and one of them is a bundle.
+    """
+    paths = [Path(model)] if isinstance(model, str | Path) else [Path(path) for path in model]
+    if not paths:
+        raise UsageError("no model was given: name a bundle, or one or more fold files")
+    formats = [detect_format(path) for path in paths]
+    if "zip" in formats:
+        raise ModelError(f"{paths[formats.index('zip')]} is packed: unpack it with `shiva-cmb model import`")
+    if formats == ["bundle"]:
+        bundle = open_bundle(paths[0], model_dir, note=note)
+        sums = verify_bundle(bundle, note=note)
+        folds = tuple(
+            FoldSource(path, checksums.sha256)
+            for path, checksums in zip(bundle.fold_paths, sums, strict=True)
+        )
+        described = bundle.descriptor.shiva_cmb is not None
+        return ModelSource(folds, bundle.part, described, bundle.descriptor.version)
+    if "bundle" in formats:
+        raise UsageError("name either one bundle or the files of its folds, not both")
+    return ModelSource(fold_sources(paths), ASSUMED_SHIVAI_PART, described=False)
+
+
+def _assumed_part(
+    part: ShivaCmbPart, shape: tuple[int, int, int] | None, channels: int | None
+) -> ShivaCmbPart:
+    changes: dict[str, Any] = {}
+    if shape is not None:
+        changes["input"] = part.input.model_copy(update={"shape": shape})
+    if channels is not None:
+        changes["channels"] = tuple(f"channel_{number}" for number in range(channels))
+    return part.model_copy(update=changes)
+
+
+def _start_engine(source: ModelSource, options: EngineOptions, note: Note) -> Engine:
+    if options.threads is not None and options.threads < 1:
+        raise UsageError(f"expected at least one thread, got {options.threads}")
+    if options.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(options.gpu)  # read when TensorFlow is imported
+    if options.engine == "keras" or (options.engine == "auto" and _gpu_is_usable(options.gpu, note)):
+        return _keras_engine(source, options)
+    from shiva_cmb.ensemble.openvino_engine import OpenVinoEngine
+
+    try:
+        model = convert(
+            source.folds,
+            source.part.input.shape,
+            len(source.part.channels),
+            trust_model_code=options.trust_model_code,
+            note=note,
+        )
+    except UnsupportedModelError as error:
+        if options.engine == "openvino":
+            raise
+        note(f"{error}; TensorFlow is used instead, which is slower")
+        return _keras_engine(source, options)
+    return OpenVinoEngine(model, options.precision, options.threads)
+
+
+def _keras_engine(source: ModelSource, options: EngineOptions) -> Engine:
+    if options.precision == "bf16":
+        raise UsageError("bf16 can be chosen with the openvino engine only; the keras engine runs in f32")
+    from shiva_cmb.ensemble.keras_engine import KerasEngine
+
+    return KerasEngine([fold.path for fold in source.folds], options.threads, options.trust_model_code)
+
+
+def _gpu_is_usable(gpu: int | None, note: Note) -> bool:
+    """Look for the driver's device files first: without one, TensorFlow need not be imported to ask."""
+    if (gpu is not None and gpu < 0) or not any(Path("/dev").glob("nvidia[0-9]*")):
+        return False
+    from shiva_cmb.ensemble.keras_engine import gpu_is_visible
+
+    if gpu_is_visible():
+        return True
+    note(
+        "there is a GPU, but this TensorFlow cannot use it: using the processor "
+        "(pip install 'tensorflow[and-cuda]' to use the GPU)"
+    )
+    return False
