@@ -1,0 +1,192 @@
+"""`shiva-cmb model`: look at, check, export, import and pack models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shiva_cmb.cli import options
+from shiva_cmb.cli.screen import print_json, print_note, showing_steps
+from shiva_cmb.errors import UsageError
+
+if TYPE_CHECKING:
+    from shiva_cmb.ensemble import Bundle
+    from shiva_cmb.ensemble.descriptor import ShivaCmbPart
+
+app = typer.Typer(help="Look at, check, export, import and pack models.", no_args_is_help=True)
+
+BundlePath = Annotated[Path, typer.Argument(help="A bundle's folder, or its JSON.")]
+
+
+@app.command()
+def info(path: BundlePath, model_dir: options.ModelDir = None, json: options.Json = False) -> None:
+    """Show what a model is: folds, input, threshold, training."""
+    bundle = _open(path, model_dir)
+    if json:
+        print_json(bundle.descriptor.model_dump(mode="json", by_alias=True))
+        return
+    for name, value in _rows(bundle):
+        print(f"{name:<16}{value}")
+
+
+@app.command()
+def verify(path: BundlePath, model_dir: options.ModelDir = None, json: options.Json = False) -> None:
+    """Check that every fold is there and unchanged (md5 and sha256)."""
+    from shiva_cmb.ensemble import verify_bundle
+
+    bundle = _open(path, model_dir)
+    with showing_steps("checking", json):
+        checksums = verify_bundle(bundle, note=print_note)
+    names = [entry.name for entry in bundle.descriptor.files]
+    if json:
+        print_json(
+            [
+                {"name": name, "md5": sums.md5, "sha256": sums.sha256}
+                for name, sums in zip(names, checksums, strict=True)
+            ]
+        )
+        return
+    for name in names:
+        print(f"ok  {name}")
+
+
+@app.command()
+def export(
+    path: BundlePath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.")],
+    kind: Annotated[str, typer.Option("--format", help="savedmodel (for SHiVAi), openvino or onnx.")],
+    model_dir: options.ModelDir = None,
+    trust_model_code: options.TrustModelCode = False,
+) -> None:
+    """Write the folds in another format."""
+    from typing import get_args
+
+    from shiva_cmb.ensemble.exporting import ExportFormat, export_bundle
+
+    if kind not in get_args(ExportFormat):
+        raise UsageError(f"--format {kind}: expected one of {', '.join(get_args(ExportFormat))}")
+    with showing_steps(f"exporting to {kind}"):
+        folder = export_bundle(
+            _open(path, model_dir),
+            output,
+            kind,  # type: ignore[arg-type]  # checked above
+            trust_model_code=trust_model_code,
+            note=print_note,
+        )
+    print(folder)
+
+
+@app.command("import")
+def import_(
+    sources: Annotated[list[Path], typer.Argument(help="A zip, a model folder or JSON, or the fold files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle's folder, made new.")],
+    descriptor: Annotated[
+        Path | None, typer.Option(help="A model_info.json for a source that has none.")
+    ] = None,
+    grid: Annotated[str | None, typer.Option(help="Model grid in voxels, for example 160,214,176.")] = None,
+    spacing_mm: Annotated[str | None, typer.Option("--spacing-mm", help="Voxel size of that grid.")] = None,
+    scaling: Annotated[str | None, typer.Option(help="p99, shivai or zscore.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="Each input channel: swi, t2s, ...")] = None,
+    averaging: Annotated[
+        str | None, typer.Option(help="predict_one_file, shiva_predict or shiva_predict_multi.")
+    ] = None,
+    trust_model_code: options.TrustModelCode = False,
+) -> None:
+    """Make a bundle out of a packed model, a published one, or bare fold files.
+
+    The options from --grid on say what folds without a description expect; what is left out is taken from the
+    files, else from the published SHIVA models.
+    """
+    from shiva_cmb.ensemble.importing import import_model
+
+    part = _described(grid, spacing_mm, scaling, modality, averaging)
+    with showing_steps("importing"):
+        bundle = import_model(
+            sources,
+            output,
+            descriptor=descriptor,
+            part=part,
+            trust_model_code=trust_model_code,
+            note=print_note,
+        )
+    print(bundle.folder)
+
+
+@app.command()
+def pack(
+    path: BundlePath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The zip to write.")],
+    model_dir: options.ModelDir = None,
+) -> None:
+    """Pack a model into a zip with checksums."""
+    from shiva_cmb.ensemble.packing import pack_bundle
+
+    with showing_steps("packing"):
+        print(pack_bundle(_open(path, model_dir), output, note=print_note))
+
+
+def _open(path: Path, model_dir: Path | None) -> "Bundle":
+    from shiva_cmb.ensemble import open_bundle
+
+    return open_bundle(path, model_dir, note=print_note)
+
+
+def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
+    descriptor, part = bundle.descriptor, bundle.part
+    point = part.operating_point
+    rows = [
+        ("descriptor", str(bundle.descriptor_path)),
+        ("target", descriptor.target),
+        ("version", f"{descriptor.version} {descriptor.release_date}".strip()),
+        ("author", descriptor.author),
+        ("licence", part.licence),
+        ("url", descriptor.url or ""),
+        ("input", f"{_times(part.input.shape)} voxels of {_times(part.input.spacing_mm)} mm"),
+        ("channels", ", ".join(part.channels)),
+        ("preprocessing", f"{part.preprocessing}, scaling {part.scaling.scheme}"),
+        ("averaging", part.averaging),
+        ("threshold", f"{point.threshold}"),
+    ]
+    if part.architecture is not None:
+        rows.append(("architecture", part.architecture.name))
+    for entry, path in zip(descriptor.files, bundle.fold_paths, strict=True):
+        rows.append(("fold", f"{entry.name}{'' if path.exists() else ' (missing)'}"))
+    for name in ("cases", "patients", "bleeds"):
+        if name in part.training:
+            rows.append(("trained on", f"{part.training[name]} {name}"))
+    return [(name, value) for name, value in rows if value]
+
+
+def _times(values: tuple[Any, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _described(
+    grid: str | None,
+    spacing_mm: str | None,
+    scaling: str | None,
+    modality: list[str] | None,
+    averaging: str | None,
+) -> "ShivaCmbPart | None":
+    if all(value is None for value in (grid, spacing_mm, scaling, modality, averaging)):
+        return None
+    from pydantic import ValidationError
+
+    from shiva_cmb.ensemble.descriptor import ShivaCmbPart
+
+    content: dict[str, Any] = {"input": {}}
+    if grid is not None:
+        content["input"]["shape"] = options.three(grid, "--grid")
+    if spacing_mm is not None:
+        content["input"]["spacing_mm"] = options.three(spacing_mm, "--spacing-mm")
+    if scaling is not None:
+        content["scaling"] = {"scheme": scaling}
+    if modality:
+        content["channels"] = modality
+    if averaging is not None:
+        content["averaging"] = averaging
+    try:
+        return ShivaCmbPart.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -1,0 +1,52 @@
+"""`shiva-cmb relabel`: other criteria on a saved probability map."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shiva_cmb.cli import options
+from shiva_cmb.cli.screen import print_json, print_note, showing_steps
+
+
+def relabel(
+    probability: Annotated[Path, typer.Argument(help="NAME_prob.nii.gz of an earlier prediction.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; made if missing.")],
+    threshold: options.Threshold = None,
+    peak_threshold: options.PeakThreshold = None,
+    min_volume_mm3: options.MinVolume = None,
+    connectivity: options.Connectivity = None,
+    image: Annotated[
+        Path | None, typer.Option("-i", "--image", help="The scan, to measure contrast.")
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option("-b", "--mask", "--brainmask", help="Brain mask, to drop what lies outside."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Find lesions again in a probability map, by other thresholds, without the network.
+
+    What is not given is as in NAME_provenance.json beside the map. Writes NAME_labels.nii.gz,
+    NAME_lesions.tsv and NAME_provenance.json.
+    """
+    from shiva_cmb.cli.predict import make_folder
+    from shiva_cmb.prediction import criteria_beside, save_relabelled
+    from shiva_cmb.prediction import relabel as run
+
+    make_folder(output)
+    criteria = options.changed_criteria(
+        criteria_beside(probability),
+        threshold=threshold,
+        peak_threshold=peak_threshold,
+        min_volume_mm3=min_volume_mm3,
+        connectivity=connectivity,
+    )
+    with showing_steps(probability.name, json):
+        found = run(probability, criteria, image=image, mask=mask, note=print_note)
+        written = save_relabelled(found, probability, criteria, output)
+    if json:
+        files = {kind: str(path) for kind, path in written.items()}
+        print_json({"lesions": len(found.table), "table": found.table.as_records(), "files": files})
+    else:
+        print(f"{probability.name}: {len(found.table)} lesions -> {written['lesions']}")

@@ -1,0 +1,108 @@
+"""What a user gives for one subject, read and checked: channels on one grid, and a brain mask."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from shiva_cmb.errors import ImageError, Note, warn_user
+from shiva_cmb.imaging import Grid, Volume, align_mask, binary_mask, check_image, read_volume
+
+ImageLike = str | Path | Volume
+
+ROUGH_MARGIN_MM = 3.0
+"""How far a lesion may reach out of a rough brain estimate before it counts as outside."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One subject's images, all on the grid of the first one."""
+
+    channels: tuple[Volume, ...]
+    """Finite images, in the order of the model's channels."""
+    brain: NDArray[np.bool_]
+    """Brain mask on that grid."""
+    mask: NDArray[np.float32] | None
+    """The user's mask with its own values; None where `brain` is only a rough estimate."""
+    sources: tuple[str, ...]
+    """Where the channels came from."""
+    mask_source: str
+    """Where the mask came from."""
+
+    @property
+    def grid(self) -> Grid:
+        """Native space."""
+        return self.channels[0].grid
+
+    def lesion_region(self) -> NDArray[np.bool_]:
+        """Where lesions may lie: the user's mask, or the rough one with a margin for its errors."""
+        if self.mask is not None:
+            return self.brain
+        return _dilated(self.brain, self.grid.spacing_mm, ROUGH_MARGIN_MM)
+
+
+def read_subject(
+    images: ImageLike | Sequence[ImageLike],
+    mask: ImageLike | None,
+    *,
+    index: int | None = None,
+    note: Note = warn_user,
+) -> Subject:
+    """Read and check everything one prediction needs.
+
+    Args:
+        images: one image, or one per channel; further channels are resampled to the first.
+        mask: brain mask on any grid that overlaps, or None for a rough estimate.
+        index: which volume of files that hold several, from 0.
+        note: told of every repair and guess.
+
+    Raises:
+        ImageError: if something cannot be used.
+    """
+    given = [images] if isinstance(images, str | Path | Volume) else list(images)
+    if not given:
+        raise ImageError("no image was given")
+    named = [(volume_name(image), read_image(image, index=index, note=note)) for image in given]
+    channels = [check_image(volume, name, note) for name, volume in named]
+    grid = channels[0].grid
+    for number, (name, _) in enumerate(named[1:], start=1):
+        channels[number] = Volume(align_image(channels[number], grid, name, note), grid.affine)
+    sources = tuple(name for name, _ in named)
+    if mask is None:
+        from shiva_cmb.anatomy import rough_brain_mask
+
+        note(
+            f"{sources[0]}: no brain mask was given; the brain was estimated roughly from the image "
+            "(used to centre, to scale, and to drop lesions outside of the head): give one with -b if you can"
+        )
+        brain = rough_brain_mask(channels[0])
+        return Subject(tuple(channels), brain, None, sources, "rough estimate")
+    name = volume_name(mask)
+    values = align_mask(read_image(mask, index=None, note=note), grid, name, note)
+    return Subject(tuple(channels), binary_mask(values, name), values, sources, name)
+
+
+def volume_name(image: ImageLike) -> str:
+    """What to call an image in messages."""
+    return "the image" if isinstance(image, Volume) else str(image)
+
+
+def read_image(image: ImageLike, *, index: int | None, note: Note) -> Volume:
+    """A volume as it is, or read from its file."""
+    return image if isinstance(image, Volume) else read_volume(image, index=index, note=note)
+
+
+def align_image(image: Volume, grid: Grid, name: str, note: Note) -> NDArray[Any]:
+    """An image's values on another grid, interpolated where the grids differ."""
+    if image.grid.matches(grid):
+        return image.data
+    return align_mask(image, grid, name, note)
+
+
+def _dilated(mask: NDArray[np.bool_], spacing_mm: Sequence[float], margin_mm: float) -> NDArray[np.bool_]:
+    distance_mm = ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
+    return np.asarray(distance_mm <= margin_mm)

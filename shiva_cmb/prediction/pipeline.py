@@ -1,0 +1,204 @@
+"""The main job: native images in, lesions in the same space out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shiva_cmb.ensemble import AVERAGING, AveragingName, Ensemble, EnsembleMaps, load_ensemble
+from shiva_cmb.errors import ImageError, Note, warn_user
+from shiva_cmb.imaging import ModelInput, Preprocessing, SpatialChain, Volume, to_model_grid
+from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
+from shiva_cmb.prediction import provenance
+from shiva_cmb.prediction.inputs import ImageLike, Subject, read_subject
+from shiva_cmb.prediction.result import ModelSpace, Prediction
+
+OnStep = Callable[[str], None]
+"""Is told the name of each step as it starts."""
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """What to do differently from what the model's bundle says; None: as the bundle says."""
+
+    criteria: LesionCriteria | None = None
+    """What counts as a lesion."""
+    preprocessing: Preprocessing | None = None
+    """How images are brought to the model grid."""
+    averaging: AveragingName | None = None
+    """Which published variant of averaging."""
+    volume_index: int | None = None
+    """Which volume of image files that hold several, from 0."""
+
+
+def predict(
+    image: ImageLike | Sequence[ImageLike],
+    *,
+    model: Ensemble | str | Path | Sequence[str | Path],
+    mask: ImageLike | None = None,
+    settings: PredictionSettings | None = None,
+    on_step: OnStep | None = None,
+    note: Note = warn_user,
+) -> Prediction:
+    """Find microbleeds in one subject.
+
+    Args:
+        image: NIfTI path or `Volume`, native: any orientation, spacing and size; or one per channel.
+        model: a bundle, fold files, or an ensemble that `load_ensemble` gave.
+        mask: brain mask (path or `Volume`) on any grid; None: the brain is estimated roughly.
+        settings: what to do differently from what the bundle says.
+        on_step: told the name of each step.
+        note: told of everything repaired, guessed or left out; the result keeps these lines too.
+
+    Returns:
+        Probability, labels and lesions in native space, the same on the model grid, and provenance.
+
+    Raises:
+        ImageError: if an image or mask cannot be used.
+        ModelError: if the model cannot be used.
+    """
+    settings = settings or PredictionSettings()
+    step = on_step or (lambda name: None)
+    notes: list[str] = []
+
+    def say(line: str) -> None:
+        notes.append(line)
+        note(line)
+
+    clock = _Clock()
+    step("loading the model")
+    ensemble = model if isinstance(model, Ensemble) else load_ensemble(model, note=say)
+    clock.lap("load_model_s")
+    step("reading")
+    subject = read_subject(image, mask, index=settings.volume_index, note=say)
+    expected = len(ensemble.part.channels)
+    if len(subject.channels) != expected:
+        named = ", ".join(ensemble.part.channels)
+        raise ImageError(
+            f"the model takes {expected} channel(s) ({named}), {len(subject.channels)} were given"
+        )
+    clock.lap("read_s")
+    step("preparing")
+    preprocessing = settings.preprocessing or ensemble.part.preprocessing_settings()
+    inputs = [to_model_grid(channel, subject.brain, preprocessing, say) for channel in subject.channels[:1]]
+    inputs += [
+        to_model_grid(channel, subject.brain, preprocessing, _quiet) for channel in subject.channels[1:]
+    ]
+    clock.lap("prepare_s")
+    step("running the networks")
+    criteria = settings.criteria or ensemble.part.lesion_criteria()
+    averaging = settings.averaging or ensemble.part.averaging
+    maps = _run(ensemble, inputs, subject, averaging, criteria.threshold)
+    clock.lap("networks_s")
+    step("finding lesions")
+    chain = inputs[0].chain
+    model_space, probability, found = _find(subject, inputs[0], maps, criteria, say)
+    clock.lap("lesions_s")
+    record = provenance.describe(
+        subject,
+        provenance.describe_model(ensemble, averaging),
+        preprocessing,
+        chain,
+        provenance.describe_lesions(criteria, found),
+    )
+    record |= {"notes": notes, "seconds": clock.laps}
+    return Prediction(probability, found.labels, found.table, model_space, record, tuple(notes))
+
+
+def _run(
+    ensemble: Ensemble,
+    inputs: Sequence[ModelInput],
+    subject: Subject,
+    averaging: AveragingName,
+    threshold: float,
+) -> EnsembleMaps:
+    mask: NDArray[np.float32] | None = None
+    # a network trained on masked images needs a mask, be it rough; elsewhere a rough one must not cut the map
+    if inputs[0].brain is not None and (subject.mask is not None or AVERAGING[averaging].mask_input):
+        mask = inputs[0].brain.astype(np.float32)
+    channels = np.stack([item.image.data for item in inputs], axis=-1)
+    return ensemble.predict(channels, mask, averaging=averaging, threshold=threshold)
+
+
+def _find(
+    subject: Subject, model_input: ModelInput, maps: EnsembleMaps, criteria: LesionCriteria, note: Note
+) -> tuple[ModelSpace, Volume, FoundLesions]:
+    """Find lesions in native space, and check that the way back lost none."""
+    chain, grid = model_input.chain, model_input.image
+    probability = back_to_native(chain, grid.with_data(maps.mean))
+    agreement = chain.invert(grid.with_data(maps.agreement), order=0)
+    region = subject.lesion_region()
+    found = find_lesions(
+        probability,
+        criteria,
+        image=subject.channels[0],
+        brain=region,
+        agreement=agreement,
+        folds=maps.n_folds,
+    )
+    on_model_grid = find_lesions(
+        grid.with_data(maps.mean),
+        criteria,
+        image=grid,
+        brain=chain.apply(Volume(region.astype(np.float32), subject.grid.affine), order=1).data > 0.5,
+        agreement=grid.with_data(maps.agreement),
+        folds=maps.n_folds,
+    )
+    if found.dropped["outside the brain"]:
+        note(
+            f"{found.dropped['outside the brain']} component(s) lie more than "
+            f"{criteria.max_outside_fraction:.0%} outside the brain mask and were dropped"
+        )
+    lost = lesions_without_counterpart(on_model_grid, found)
+    if lost:
+        note(
+            f"{lost} of {len(on_model_grid.table)} lesion(s) on the model grid fall short of the criteria "
+            "on the image's own grid: see them with --model-space"
+        )
+    return ModelSpace(grid, maps, chain, on_model_grid), probability, found
+
+
+def back_to_native(chain: SpatialChain, probability: Volume) -> Volume:
+    """A probability map in native space, interpolated."""
+    native = chain.invert(probability, order=1)
+    return native.with_data(np.clip(native.data, 0, 1, dtype=np.float32))
+
+
+def lesions_without_counterpart(on_model_grid: FoundLesions, native: FoundLesions) -> int:
+    """How many lesions of the model grid have no native lesion at any of their voxels.
+
+    Args:
+        on_model_grid: lesions on the model grid.
+        native: lesions in native space.
+    """
+    labels = on_model_grid.labels
+    voxels = np.argwhere(labels.data)
+    if not len(voxels):
+        return 0
+    at = np.rint(native.labels.grid.to_voxel(labels.grid.to_world(voxels))).astype(int)
+    shape = np.array(native.labels.shape)
+    inside = ((at >= 0) & (at < shape)).all(axis=1)
+    hit = np.zeros(len(at), dtype=bool)
+    hit[inside] = native.labels.data[tuple(at[inside].T)] > 0
+    numbers = labels.data[tuple(voxels.T)]
+    return len(on_model_grid.table) - len(np.unique(numbers[hit]))
+
+
+def _quiet(line: str) -> None:
+    """Further channels share the first one's grid: what is to be said of it was said."""
+
+
+class _Clock:
+    """Seconds spent in each step."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now

@@ -1,0 +1,113 @@
+"""What a prediction gives: maps, lesions, and where everything came from."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shiva_cmb.ensemble import EnsembleMaps
+from shiva_cmb.files import replacing, require_writable_folder
+from shiva_cmb.imaging import SpatialChain, Volume, write_volume
+from shiva_cmb.lesions import FoundLesions, LesionTable
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSpace:
+    """The prediction as the networks saw it."""
+
+    image: Volume
+    """First channel, oriented, resampled, cropped and scaled."""
+    maps: EnsembleMaps
+    """Mean, deviation and agreement on the same grid."""
+    chain: SpatialChain
+    """From native space to this one."""
+    found: FoundLesions
+    """Lesions found on this grid, by the same criteria."""
+
+    def volume(self, data: Any) -> Volume:
+        """An array on the model grid as a volume."""
+        return self.image.with_data(data)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One subject's lesions, in the image's own space. Not for clinical use."""
+
+    probability: Volume
+    """Mean probability of the folds, float32 in [0, 1]."""
+    labels: Volume
+    """Lesion k of the table has the value k."""
+    lesions: LesionTable
+    """One row per lesion."""
+    model_space: ModelSpace
+    """The same before the way back."""
+    provenance: dict[str, Any]
+    """Inputs, model, settings, steps and versions, as written to `NAME_provenance.json`."""
+    notes: tuple[str, ...]
+    """Everything that was repaired, guessed or left out."""
+
+    @cached_property
+    def deviation(self) -> Volume:
+        """Standard deviation between the folds, in native space."""
+        space = self.model_space
+        return space.chain.invert(space.volume(space.maps.deviation), order=1)
+
+    @cached_property
+    def agreement(self) -> Volume:
+        """Number of folds above the threshold, in native space."""
+        space = self.model_space
+        return space.chain.invert(space.volume(space.maps.agreement), order=0)
+
+    def save(
+        self, folder: str | Path, name: str, *, model_space: bool = False, spread: bool = False
+    ) -> dict[str, Path]:
+        """Write `NAME_prob.nii.gz`, `NAME_labels.nii.gz`, `NAME_lesions.tsv` and `NAME_provenance.json`.
+
+        Args:
+            folder: an existing folder.
+            name: what the file names start with.
+            model_space: also write the scaled image, probability and labels on the model grid.
+            spread: also write the folds' standard deviation and agreement.
+
+        Returns:
+            What was written, by kind.
+
+        Raises:
+            OutputError: if something cannot be written; then nothing is.
+        """
+        folder = Path(folder)
+        require_writable_folder(folder)
+        volumes = {"prob": self.probability, "labels": self.labels}
+        if spread:
+            volumes |= {"std": self.deviation, "agreement": self.agreement}
+        if model_space:
+            space = self.model_space
+            volumes["space-model_image"] = space.image
+            volumes["space-model_prob"] = space.volume(space.maps.mean)
+            volumes["space-model_labels"] = space.found.labels
+            if spread:
+                volumes["space-model_std"] = space.volume(space.maps.deviation)
+                volumes["space-model_agreement"] = space.volume(space.maps.agreement)
+        written = {kind: folder / f"{name}_{kind}.nii.gz" for kind in volumes}
+        written["lesions"] = folder / f"{name}_lesions.tsv"
+        written["provenance"] = folder / f"{name}_provenance.json"
+        with replacing() as pending:
+            for kind, volume in volumes.items():
+                write_volume(volume, pending.path(written[kind]))
+            self.lesions.write_tsv(pending.path(written["lesions"]))
+            write_json(self.provenance, pending.path(written["provenance"]))
+        return written
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a JSON file people can read."""
+    path.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shiva_cmb.ensemble import Bundle
+from shiva_cmb.errors import ImageError, UsageError
+from shiva_cmb.imaging import Volume, read_volume, write_volume
+from shiva_cmb.lesions import LesionCriteria
+from shiva_cmb.prediction import criteria_beside, predict, relabel, save_relabelled
+
+
+@pytest.fixture
+def predicted(saved_ball: tuple[Path, Path, np.ndarray], dot_bundle: Bundle, tmp_path: Path) -> Path:
+    image, mask, _ = saved_ball
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return predict(image, model=dot_bundle.folder, mask=mask).save(folder, "swi")["prob"]
+
+
+def test_the_same_criteria_give_the_same_lesions(
+    predicted: Path, saved_ball: tuple[Path, Path, np.ndarray]
+) -> None:
+    image, mask, _ = saved_ball
+    found = relabel(predicted, criteria_beside(predicted), image=image, mask=mask)
+    labels = read_volume(predicted.with_name("swi_labels.nii.gz"))
+    np.testing.assert_array_equal(found.labels.data, labels.data)
+
+
+def test_a_higher_threshold_gives_smaller_lesions(predicted: Path) -> None:
+    low = relabel(predicted, LesionCriteria(threshold=0.2))
+    high = relabel(predicted, LesionCriteria(threshold=0.9))
+    assert (high.labels.data > 0).sum() < (low.labels.data > 0).sum()
+
+
+def test_saving_keeps_the_predictions_own_record(predicted: Path, tmp_path: Path) -> None:
+    criteria = LesionCriteria(threshold=0.9)
+    written = save_relabelled(relabel(predicted, criteria), predicted, criteria, tmp_path)
+    record = json.loads(written["provenance"].read_text())
+    assert record["criteria"]["threshold"] == 0.5
+    assert record["relabel"]["criteria"]["threshold"] == 0.9
+    assert record["model"]["folds"]
+
+
+def test_a_map_that_is_no_probability_is_refused(tmp_path: Path) -> None:
+    write_volume(Volume(np.full((4, 4, 4), 7.0, np.float32), np.eye(4)), tmp_path / "x_prob.nii.gz")
+    with pytest.raises(ImageError, match=r"\[0, 1\]"):
+        relabel(tmp_path / "x_prob.nii.gz", LesionCriteria())
+
+
+def test_a_broken_record_is_named_and_kept(predicted: Path) -> None:
+    record = predicted.with_name("swi_provenance.json")
+    record.write_text("{broken")
+    with pytest.raises(UsageError, match="swi_provenance"):
+        criteria_beside(predicted)
+    assert record.read_text() == "{broken"
