@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shiva_cmb.cli.screen import print_json, print_note
+from shiva_cmb.cli.screen import native_messages_hidden, print_json, print_note
 
 if TYPE_CHECKING:
     from shiva_cmb.demo import DemoResult
@@ -42,7 +42,9 @@ def demo(
             flush=True,
         )
 
-    result = run_demo(folder, seed=seed, progress=Progress(on_epoch=on_epoch), on_step=say, note=print_note)
+    progress = Progress(on_epoch=on_epoch)
+    with native_messages_hidden():
+        result = run_demo(folder, seed=seed, progress=progress, on_step=say, note=print_note)
     if json:
         print_json(_as_record(result))
     else:

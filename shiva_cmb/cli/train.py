@@ -9,7 +9,7 @@ import typer
 
 from shiva_cmb.cli import options
 from shiva_cmb.cli.failing import run_command
-from shiva_cmb.cli.screen import print_note
+from shiva_cmb.cli.screen import native_messages_hidden, print_note
 from shiva_cmb.errors import UsageError
 
 
@@ -64,7 +64,7 @@ def train(
     from shiva_cmb.training import Progress, read_cases, train_folds
 
     cases = read_cases(data)
-    with _Bars(settings) as (on_case, on_epoch):
+    with native_messages_hidden(), _Bars(settings) as (on_case, on_epoch):
         folder = train_folds(
             cases, output, settings, note=print_note, progress=Progress(on_case=on_case, on_epoch=on_epoch)
         )

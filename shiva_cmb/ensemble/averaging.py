@@ -1,6 +1,6 @@
 """How the folds' probabilities become one map, with the spread between them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,15 +48,15 @@ class EnsembleMaps:
 
 
 def average_folds(
-    outputs: Iterable[NDArray[np.float32]],
+    folds: Sequence[NDArray[np.float32]],
     mask: NDArray[np.float32] | None,
     averaging: Averaging,
     threshold: float,
 ) -> EnsembleMaps:
-    """Combine the folds one by one, holding no more than one of them.
+    """Combine the folds.
 
     Args:
-        outputs: each fold's probabilities, shape (x, y, z). The arrays are left as they are.
+        folds: each fold's probabilities, shape (x, y, z). The arrays are left as they are.
         mask: brain mask with its own values, shape (x, y, z), or None.
         averaging: where mask and cut are applied.
         threshold: a fold agrees where its probability is strictly above this.
@@ -67,30 +67,25 @@ def average_folds(
     Raises:
         ValueError: if there is no fold.
     """
-    n_folds = 0
-    for fold in outputs:
-        if averaging.cut == "each fold":
-            fold = np.where(fold < SMALLEST_KEPT, np.float32(0), fold)
-        if mask is not None and averaging.mask_output == "each fold":
-            fold = fold * mask
-        n_folds += 1
-        if n_folds == 1:
-            mean = np.array(fold, dtype=np.float32)
-            squares = np.zeros_like(mean)
-            agreement = (fold > threshold).astype(np.uint8)
-            continue
-        # Welford's update: the plain sum of squares loses its digits where all folds are nearly equal
-        delta = fold - mean
-        mean += delta / np.float32(n_folds)
-        squares += delta * (fold - mean)
-        agreement += fold > threshold
-    if n_folds == 0:
+    if not folds:
         raise ValueError("expected at least one fold, got none")
+    shape = folds[0].shape
+    mean, deviation = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    agreement = np.empty(shape, np.uint8)
+    # plane by plane: what is worked on stays in the processor's cache, which is several times as fast
+    for x in range(shape[0]):
+        planes = np.stack([fold[x] for fold in folds])
+        if averaging.cut == "each fold":
+            planes[planes < SMALLEST_KEPT] = 0
+        if mask is not None and averaging.mask_output == "each fold":
+            planes *= mask[x]
+        np.mean(planes, axis=0, out=mean[x])
+        np.std(planes, axis=0, out=deviation[x])
+        np.sum(planes > threshold, axis=0, out=agreement[x])
     if averaging.cut == "mean":
         mean[mean < SMALLEST_KEPT] = 0
     if mask is not None and averaging.mask_output == "mean":
-        inside = mask.astype(bool)
-        mean *= inside
-        squares *= inside
-        agreement *= inside
-    return EnsembleMaps(mean, np.sqrt(squares / np.float32(n_folds)), agreement, n_folds)
+        inside = mask != 0
+        for volume in (mean, deviation, agreement):
+            volume *= inside
+    return EnsembleMaps(mean, deviation, agreement, len(folds))

@@ -124,7 +124,7 @@ class Ensemble:
         image = channels.astype(np.float32, copy=False)
         if mask is not None and rule.mask_input:
             image = image * mask[..., None].astype(np.float32, copy=False)
-        return average_folds(self._engine.fold_outputs(image[None]), mask, rule, limit)
+        return average_folds(list(self._engine.fold_outputs(image[None])), mask, rule, limit)
 
 
 def load_ensemble(

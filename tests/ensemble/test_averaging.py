@@ -31,7 +31,7 @@ def test_shiva_predict_multi_cuts_each_fold_and_masks_the_mean_with_a_binary_mas
 def test_deviation_and_agreement_match_numpy() -> None:
     rng = np.random.default_rng(0)
     folds = [rng.random((5, 6, 7), dtype=np.float32) for _ in range(4)]
-    maps = average_folds(iter(folds), None, AVERAGING["predict_one_file"], 0.5)
+    maps = average_folds(folds, None, AVERAGING["predict_one_file"], 0.5)
     np.testing.assert_allclose(maps.mean, np.mean(folds, axis=0), atol=1e-6)
     np.testing.assert_allclose(maps.deviation, np.std(folds, axis=0), atol=1e-6)
     np.testing.assert_array_equal(maps.agreement, (np.array(folds) > 0.5).sum(axis=0))
