@@ -1,0 +1,126 @@
+"""Reading NIfTI files: one 3-D volume comes out, or one clear line says why not."""
+
+import logging
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import logger as nibabel_logger
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from shiva_cmb.errors import ImageError, Note, warn_user
+from shiva_cmb.imaging.header_affine import header_affine
+from shiva_cmb.imaging.volume import Volume
+
+UNREADABLE = (OSError, EOFError, ValueError, zlib.error, MemoryError, ImageFileError, HeaderDataError)
+"""What nibabel, gzip and numpy raise on files that are cut short or are no NIfTI."""
+
+
+def read_volume(path: str | Path, *, index: int | None = None, note: Note = warn_user) -> Volume:
+    """Read one 3-D volume of a NIfTI-1 or NIfTI-2 file (`.nii`, `.nii.gz`). The file is never written.
+
+    Args:
+        path: the file. More than three dimensions are fine if the others have size 1.
+        index: which volume of a file that holds several, from 0.
+        note: is told when sform and qform disagree, and when the orientation had to be guessed.
+
+    Returns:
+        The volume in scanner space. Integers of up to 32 bits without a scale factor keep their type;
+        everything else becomes float32, with the header's scale factor and offset applied.
+
+    Raises:
+        ImageError: if the file is missing, a folder, no NIfTI, cut short, complex or RGB, 2-D, holds several
+            volumes while `index` is None, or has an impossible affine.
+    """
+    path = Path(path)
+    image = _open(path)
+    shape = _spatial_shape(image, path)
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iuf":
+        kind = "complex" if dtype.kind == "c" else "RGB" if dtype.names else str(dtype)
+        raise ImageError(f"{path}: {kind} values; expected one real number per voxel, as in a SWI")
+    affine = header_affine(image.header, shape, str(path), note)
+    slicer = _volume_slicer(image.shape, index, path)
+    try:
+        data = _values(image, slicer)
+    except UNREADABLE as error:
+        raise ImageError(
+            f"{path}: cannot read the voxels, the file is cut short or damaged ({_said(error)})"
+        ) from error
+    return Volume(data.reshape(shape, order="F"), affine)
+
+
+def read_shape(path: str | Path) -> tuple[int, int, int]:
+    """The number of voxels of an image along each axis, from its header alone.
+
+    Raises:
+        ImageError: if there is no readable 3-D NIfTI file.
+    """
+    path = Path(path)
+    return _spatial_shape(_open(path), path)
+
+
+def _open(path: Path) -> nib.Nifti1Pair:
+    """The header, with nibabel's remarks on header oddities that it mends kept off the screen."""
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder; expected a NIfTI file (.nii or .nii.gz)")
+    if not path.exists():
+        raise ImageError(f"{path}: no such file")
+    level = nibabel_logger.level
+    nibabel_logger.setLevel(logging.CRITICAL)
+    try:
+        image = nib.load(path)
+    except UNREADABLE as error:
+        raise ImageError(f"{path}: not a readable NIfTI file (.nii or .nii.gz): {_said(error)}") from error
+    finally:
+        nibabel_logger.setLevel(level)
+    if not isinstance(image, nib.Nifti1Pair):
+        raise ImageError(f"{path}: is {type(image).__name__}; expected a NIfTI file (.nii or .nii.gz)")
+    return image
+
+
+def _spatial_shape(image: nib.Nifti1Pair, path: Path) -> tuple[int, int, int]:
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) < 3 or min(shape[:3]) < 2 or min(shape) < 1:
+        raise ImageError(f"{path}: expected a 3-D image, got the shape {_times(shape)}")
+    return shape[0], shape[1], shape[2]
+
+
+def _volume_slicer(shape: tuple[int, ...], index: int | None, path: Path) -> tuple[Any, ...]:
+    """What to take of an array of `shape` to have volume `index` (first trailing axis fastest)."""
+    count = math.prod(shape[3:])
+    if count > 1 and index is None:
+        raise ImageError(
+            f"{path}: holds {count} volumes (shape {_times(shape)}), expected one: "
+            f"choose one with --volume N (0 to {count - 1})"
+        )
+    index = index or 0
+    if not 0 <= index < count:
+        raise ImageError(f"{path}: there is no volume {index}; it holds {count}, counted from 0")
+    return (slice(None),) * 3 + tuple(int(i) for i in np.unravel_index(index, shape[3:], order="F"))
+
+
+def _values(image: nib.Nifti1Pair, slicer: tuple[Any, ...]) -> NDArray[Any]:
+    proxy = image.dataobj  # applies the header's scale factor and offset, in float64
+    data = np.asanyarray(proxy if len(slicer) == 3 else proxy[slicer])
+    if data.dtype.kind in "iu" and data.dtype.itemsize <= 4:
+        dtype = data.dtype.newbyteorder("=")
+    else:
+        dtype = np.dtype(np.float32)
+    # A copy, never a memory map: the input may be replaced while the volume lives.
+    with np.errstate(over="ignore"):
+        return np.array(data, dtype=dtype, order="F")
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)
+
+
+def _said(error: BaseException) -> str:
+    """The first line of a library's message, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
