@@ -1,7 +1,8 @@
 """Images and their geometry: reading, writing, invertible spatial steps, intensity scaling."""
 
+from shiva_cmb.imaging.alignment import align_image, align_mask, binary_mask
 from shiva_cmb.imaging.chain import SpatialChain, chain_to_model_grid
-from shiva_cmb.imaging.checks import align_mask, binary_mask, check_image
+from shiva_cmb.imaging.checks import check_image
 from shiva_cmb.imaging.model_grid import ModelInput, Preprocessing, to_model_grid
 from shiva_cmb.imaging.reading import read_shape, read_volume
 from shiva_cmb.imaging.scaling import Scaling, scale_intensity
@@ -20,6 +21,7 @@ __all__ = [
     "SpatialChain",
     "SpatialStep",
     "Volume",
+    "align_image",
     "align_mask",
     "binary_mask",
     "chain_to_model_grid",

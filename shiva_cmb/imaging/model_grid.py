@@ -79,7 +79,9 @@ def to_model_grid(
         chain = chain_to_model_grid(image.grid, brain, settings.shape, settings.spacing_mm, note)
         model_image = chain.apply(_from_zero(image, settings.scaling), order=3)
     model_brain = _brain_on(chain, image, brain, settings)
-    scaled = scale_intensity(model_image.data, model_brain, settings.scaling)
+    scaled = scale_intensity(
+        model_image.data, _scaling_region(chain, image, model_brain, settings), settings.scaling
+    )
     return ModelInput(Volume(scaled, model_image.affine), model_brain, chain)
 
 
@@ -92,6 +94,19 @@ def _from_zero(image: Volume, scaling: Scaling) -> Volume:
     if scaling.scheme == "shivai" or low == 0:
         return image
     return image.with_data(image.data.astype(np.float32) - np.float32(low))
+
+
+def _scaling_region(
+    chain: SpatialChain, image: Volume, brain: NDArray[np.bool_] | None, settings: Preprocessing
+) -> NDArray[np.bool_] | None:
+    """Where values are taken from for the scale: the brain, else the field of view, else (SHiVAi) everything.
+
+    Padding is no part of the picture: with it, the 99th percentile of a small field of view would be 0.
+    """
+    if brain is not None or settings.preset == "shivai":
+        return brain
+    field_of_view = np.broadcast_to(np.ones((), dtype=bool), image.shape)
+    return np.asarray(chain.apply(image.with_data(field_of_view), order=0).data, dtype=bool)
 
 
 def _brain_on(

@@ -1,7 +1,5 @@
 """Writing NIfTI files that every reader places alike."""
 
-import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiva_cmb.errors import OutputError
-from shiva_cmb.imaging.gzip_blocks import write_gzip
 from shiva_cmb.imaging.volume import Volume
 
 SCANNER = 1
 """NIfTI form code: coordinates of the scanner."""
 LARGEST_NIFTI1_AXIS = 32767
-BLOCK_BYTES = 4_000_000
 
 
 def write_volume(volume: Volume, path: str | Path, *, four_dimensional: bool = False) -> None:
@@ -36,13 +32,13 @@ def write_volume(volume: Volume, path: str | Path, *, four_dimensional: bool = F
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise OutputError(f"cannot write {path}: expected a name that ends in .nii or .nii.gz")
     data = _storable(volume.data)
-    header = _header(volume, data.dtype, four_dimensional)
-    with path.open("wb") as raw:
-        if path.suffix.lower() == ".gz":
-            write_gzip(raw, _blocks(header, data))
-        else:
-            for block in _blocks(header, data):
-                raw.write(block)
+    kind = nib.Nifti2Image if max(volume.shape) > LARGEST_NIFTI1_AXIS else nib.Nifti1Image
+    image = kind(data[..., None] if four_dimensional else data, volume.affine)
+    # A qform cannot hold a shear; the sform is exact and is what readers prefer.
+    image.set_qform(volume.affine, code=SCANNER, strip_shears=True)
+    image.set_sform(volume.affine, code=SCANNER)
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
 
 
 def _storable(data: NDArray[Any]) -> NDArray[Any]:
@@ -56,28 +52,3 @@ def _storable(data: NDArray[Any]) -> NDArray[Any]:
     if kind in "iu" and np.abs(data).max(initial=0) <= np.iinfo(np.int32).max:
         return data.astype(np.int32)
     raise OutputError(f"cannot write values of type {data.dtype}: expected real numbers of up to 32 bits")
-
-
-def _header(volume: Volume, dtype: np.dtype[Any], four_dimensional: bool) -> nib.Nifti1Header:
-    large = max(volume.shape) > LARGEST_NIFTI1_AXIS
-    header = nib.Nifti2Header() if large else nib.Nifti1Header()
-    header.set_data_shape((*volume.shape, 1) if four_dimensional else volume.shape)
-    header.set_data_dtype(dtype)
-    header.set_slope_inter(1.0, 0.0)
-    header["vox_offset"] = header.single_vox_offset
-    header["magic"] = header.single_magic
-    # A qform cannot hold a shear; the sform is exact and is what readers prefer.
-    header.set_qform(volume.affine, code=SCANNER, strip_shears=True)
-    header.set_sform(volume.affine, code=SCANNER)
-    header.set_xyzt_units("mm", "sec")
-    return header
-
-
-def _blocks(header: nib.Nifti1Header, data: NDArray[Any]) -> Iterator[bytes]:
-    """The file's bytes: the header, then the values, first axis fastest."""
-    stream = io.BytesIO()
-    header.write_to(stream)
-    yield stream.getvalue()
-    slab = max(1, BLOCK_BYTES // max(1, data[..., 0].nbytes))
-    for first in range(0, data.shape[2], slab):
-        yield data[:, :, first : first + slab].tobytes(order="F")

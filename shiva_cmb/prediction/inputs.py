@@ -3,14 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from shiva_cmb.errors import ImageError, Note, warn_user
-from shiva_cmb.imaging import Grid, Volume, align_mask, binary_mask, check_image, read_volume
+from shiva_cmb.imaging import (
+    Grid,
+    Volume,
+    align_image,
+    align_mask,
+    binary_mask,
+    check_image,
+    read_volume,
+)
 
 ImageLike = str | Path | Volume
 
@@ -70,7 +77,7 @@ def read_subject(
     channels = [check_image(volume, name, note) for name, volume in named]
     grid = channels[0].grid
     for number, (name, _) in enumerate(named[1:], start=1):
-        channels[number] = Volume(align_image(channels[number], grid, name, note), grid.affine)
+        channels[number] = align_image(channels[number], grid, name, note)
     sources = tuple(name for name, _ in named)
     if mask is None:
         from shiva_cmb.anatomy import rough_brain_mask
@@ -94,13 +101,6 @@ def volume_name(image: ImageLike) -> str:
 def read_image(image: ImageLike, *, index: int | None, note: Note) -> Volume:
     """A volume as it is, or read from its file."""
     return image if isinstance(image, Volume) else read_volume(image, index=index, note=note)
-
-
-def align_image(image: Volume, grid: Grid, name: str, note: Note) -> NDArray[Any]:
-    """An image's values on another grid, interpolated where the grids differ."""
-    if image.grid.matches(grid):
-        return image.data
-    return align_mask(image, grid, name, note)
 
 
 def _dilated(mask: NDArray[np.bool_], spacing_mm: Sequence[float], margin_mm: float) -> NDArray[np.bool_]:

@@ -11,9 +11,8 @@ import numpy as np
 from shiva_cmb.ensemble.checksums import sha256_of
 from shiva_cmb.errors import ImageError, Note, UsageError, warn_user
 from shiva_cmb.files import replacing, require_writable_folder
-from shiva_cmb.imaging import align_mask, binary_mask, read_volume, write_volume
+from shiva_cmb.imaging import align_image, align_mask, binary_mask, check_image, read_volume, write_volume
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
-from shiva_cmb.prediction.inputs import align_image
 from shiva_cmb.prediction.provenance import NOT_CLINICAL, describe_lesions, describe_software
 from shiva_cmb.prediction.result import write_json
 
@@ -45,7 +44,8 @@ def relabel(
         )
     scan = None
     if image is not None:
-        scan = volume.with_data(align_image(read_volume(image, note=note), volume.grid, str(image), note))
+        scan = check_image(read_volume(image, note=note), str(image), note)
+        scan = align_image(scan, volume.grid, str(image), note)
     brain = None
     if mask is not None:
         values = align_mask(read_volume(mask, note=note), volume.grid, str(mask), note)

@@ -1,6 +1,3 @@
-import gzip
-import zlib
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,7 +7,6 @@ from hypothesis import strategies as st
 from shiva_cmb.errors import OutputError
 from shiva_cmb.files import replacing
 from shiva_cmb.imaging import Volume, read_volume, write_volume
-from shiva_cmb.imaging.gzip_blocks import write_gzip
 from tests.imaging.samples import grids, make_grid, smooth_image
 
 GRID = make_grid((11, 12, 13), (0.5, 0.7, 2.0), "RAI", (5, -8, 12))
@@ -78,17 +74,3 @@ def test_complex_values_are_refused(tmp_path):
 def test_missing_folder_is_an_output_error(tmp_path):
     with pytest.raises(OutputError), replacing() as pending:
         write_volume(smooth_image(GRID), pending.path(tmp_path / "none" / "a.nii.gz"))
-
-
-@given(st.lists(st.binary(max_size=2000), max_size=6))
-@settings(max_examples=50, deadline=None)
-def test_blocks_are_one_gzip_member(tmp_path_factory, blocks):
-    path = tmp_path_factory.mktemp("g") / "a.gz"
-    with path.open("wb") as stream:
-        write_gzip(stream, blocks)
-    content = path.read_bytes()
-    assert gzip.decompress(content) == b"".join(blocks)
-    reader = zlib.decompressobj(wbits=31)  # stops after one member, as some viewers do
-    assert reader.decompress(content) == b"".join(blocks)
-    assert reader.eof
-    assert reader.unused_data == b""
