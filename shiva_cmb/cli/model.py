@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shiva_cmb.cli import options
+from shiva_cmb.cli import options, values
 from shiva_cmb.cli.screen import print_json, print_note, showing_steps
 from shiva_cmb.errors import UsageError
 
@@ -176,9 +176,9 @@ def _described(
 
     content: dict[str, Any] = {"input": {}}
     if grid is not None:
-        content["input"]["shape"] = options.three(grid, "--grid")
+        content["input"]["shape"] = values.three(grid, "--grid")
     if spacing_mm is not None:
-        content["input"]["spacing_mm"] = options.three(spacing_mm, "--spacing-mm")
+        content["input"]["spacing_mm"] = values.three(spacing_mm, "--spacing-mm")
     if scaling is not None:
         content["scaling"] = {"scheme": scaling}
     if modality:

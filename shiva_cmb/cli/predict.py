@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shiva_cmb.cli import options
+from shiva_cmb.cli import options, values
 from shiva_cmb.cli.screen import print_json, print_note, showing_steps
 from shiva_cmb.errors import OutputError, ShivaCmbError, UsageError
 
@@ -82,7 +82,7 @@ def predict(
     )
     with showing_steps("loading the model", json):
         ensemble = load_ensemble(model, model_dir=model_dir, options=engine_options, note=print_note)
-    criteria = options.changed_criteria(
+    criteria = values.changed_criteria(
         ensemble.part.lesion_criteria(),
         threshold=threshold,
         peak_threshold=peak_threshold,

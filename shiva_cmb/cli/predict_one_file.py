@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from shiva_cmb.cli import options
+from shiva_cmb.cli import values
 from shiva_cmb.cli.failing import run_command
 from shiva_cmb.cli.screen import be_verbose, print_note, showing_steps
 from shiva_cmb.errors import OutputError, UsageError
@@ -80,7 +80,7 @@ def _run(given: argparse.Namespace) -> None:
         mask=given.mask,
         labels=given.labels,
         table=given.table,
-        change_criteria=lambda own: options.changed_criteria(own, **changes),
+        change_criteria=lambda own: values.changed_criteria(own, **changes),
     )
     engine = EngineOptions(
         engine=given.engine,
@@ -88,7 +88,7 @@ def _run(given: argparse.Namespace) -> None:
         gpu=given.gpu,
         trust_model_code=given.trust_model_code,
     )
-    options.changed_criteria(LesionCriteria(), **changes)  # a value out of range is said before the work
+    values.changed_criteria(LesionCriteria(), **changes)  # a value out of range is said before the work
     with showing_steps(given.input[0].name):
         count = predict_one_file(job, engine, note=print_note)
     if count is not None and given.verbose:

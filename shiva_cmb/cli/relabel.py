@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shiva_cmb.cli import options
+from shiva_cmb.cli import options, values
 from shiva_cmb.cli.screen import print_json, print_note, showing_steps
 
 
@@ -35,7 +35,7 @@ def relabel(
     from shiva_cmb.prediction import relabel as run
 
     make_folder(output)
-    criteria = options.changed_criteria(
+    criteria = values.changed_criteria(
         criteria_beside(probability),
         threshold=threshold,
         peak_threshold=peak_threshold,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shiva_cmb.cli import options
+from shiva_cmb.cli import values
 from shiva_cmb.cli.failing import run_command
 from shiva_cmb.cli.screen import native_messages_hidden, print_note
 from shiva_cmb.errors import UsageError
@@ -49,8 +49,8 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "modality": modality,
-        "shape": None if grid is None else options.three_counts(grid, "--grid"),
-        "spacing_mm": None if spacing_mm is None else options.three(spacing_mm, "--spacing-mm"),
+        "shape": None if grid is None else values.three_counts(grid, "--grid"),
+        "spacing_mm": None if spacing_mm is None else values.three(spacing_mm, "--spacing-mm"),
     }
     architecture = {
         "first_filters": filters,
@@ -95,7 +95,7 @@ def _settings(
     if patch == "whole":
         changes["patch"] = None
     elif patch is not None:
-        changes["patch"] = options.three_counts(patch, "--patch")
+        changes["patch"] = values.three_counts(patch, "--patch")
     if scaling is not None:
         changes["scaling"] = Scaling(scheme=scaling)  # type: ignore[arg-type]  # checked there
     return replace(base, **changes)

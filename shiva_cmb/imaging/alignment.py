@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from shiva_cmb.errors import ImageError, Note, warn_user
 from shiva_cmb.imaging.volume import Grid, Volume
@@ -76,7 +76,7 @@ def resample_to_grid(source: Volume, target: Grid) -> NDArray[np.float32]:
         Shape of `target`; 0 outside the field of view of `source`.
     """
     result = np.zeros(target.shape, dtype=np.float32)
-    content = ndimage.find_objects((source.data != 0).astype(np.int8))
+    content = scipy.ndimage.find_objects((source.data != 0).astype(np.int8))
     if not content:
         return result
     corners = np.array(np.meshgrid(*[(s.start - 1, s.stop) for s in content[0]])).reshape(3, -1).T
@@ -86,7 +86,7 @@ def resample_to_grid(source: Volume, target: Grid) -> NDArray[np.float32]:
     if (high <= low).any():
         return result
     matrix = np.linalg.inv(source.affine) @ target.affine
-    part = ndimage.affine_transform(
+    part = scipy.ndimage.affine_transform(
         source.data.astype(np.float32, copy=False),
         matrix[:3, :3],
         offset=matrix[:3, :3] @ low + matrix[:3, 3],

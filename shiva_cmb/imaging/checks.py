@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from shiva_cmb.errors import ImageError, Note, warn_user
 from shiva_cmb.imaging.volume import Volume
@@ -50,8 +50,10 @@ def _from_nearest(
     data: NDArray[Any], bad: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> NDArray[Any]:
     # One finite voxel beyond the box of the bad ones is enough: nothing further out can be nearer.
-    box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in ndimage.find_objects(bad.astype(np.int8))[0])
-    nearest = ndimage.distance_transform_edt(
+    box = tuple(
+        slice(max(0, s.start - 1), s.stop + 1) for s in scipy.ndimage.find_objects(bad.astype(np.int8))[0]
+    )
+    nearest = scipy.ndimage.distance_transform_edt(
         bad[box], sampling=spacing_mm, return_distances=False, return_indices=True
     )
     repaired = data.copy()

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Order = Literal[0, 1, 3]
 """0: nearest voxel (masks, labels); 1: linear (probabilities); 3: cubic spline (images)."""
@@ -37,7 +37,7 @@ def interpolation_matrix(
     else:
         clamped[exact] = whole[exact]
         rows, columns = np.meshgrid(clamped, np.arange(size), indexing="ij")
-        weights = ndimage.map_coordinates(np.eye(size), (rows, columns), order=order, mode="mirror")
+        weights = scipy.ndimage.map_coordinates(np.eye(size), (rows, columns), order=order, mode="mirror")
         weights = _without_tails(weights)
     if outside == "zero":
         weights[~inside] = 0

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from shiva_cmb.errors import ImageError, UsageError
 from shiva_cmb.imaging.volume import Grid, Volume
@@ -137,10 +137,10 @@ def _check(
 def _label(probability: Volume, criteria: LesionCriteria) -> _Components:
     """Connected components of the voxels strictly above the threshold."""
     above = probability.data > criteria.threshold
-    structure = ndimage.generate_binary_structure(3, _NEIGHBOURHOOD[criteria.connectivity])
+    structure = scipy.ndimage.generate_binary_structure(3, _NEIGHBOURHOOD[criteria.connectivity])
     labels = np.zeros(above.shape, np.int32)
     box = _bounding_box(above)
-    ndimage.label(above[box], structure, output=labels[box])
+    scipy.ndimage.label(above[box], structure, output=labels[box])
     voxels = np.argwhere(above)
     numbers = labels[above]
     voxels = voxels[np.argsort(numbers, kind="stable")]
@@ -192,7 +192,7 @@ def _measure(
     products = components.total(offsets_mm[:, :, None] * offsets_mm[:, None, :])
     # A voxel is a box, not a point: its own second moment is spacing^2 / 12 along each of its axes.
     elongations = shape.elongation(products / counts[:, :, None] + linear @ linear.T / 12.0)
-    boxes = ndimage.find_objects(components.labels)
+    boxes = scipy.ndimage.find_objects(components.labels)
     lesions = []
     for number, row in enumerate(order, start=1):
         box = boxes[row]

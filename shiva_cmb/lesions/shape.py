@@ -1,10 +1,8 @@
 """Measures of one lesion: extent, elongation, contrast."""
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist
 
 from shiva_cmb.lesions.table import SizeFlag
 
@@ -41,8 +39,8 @@ def max_diameter_mm(inside: NDArray[np.bool_], affine: NDArray[np.float64]) -> f
         faces.append(place)
     points = np.concatenate(faces) @ affine[:3, :3].T
     if len(points) > 300:
-        points = points[ConvexHull(points).vertices]
-    return float(pdist(points).max())
+        points = points[scipy.spatial.ConvexHull(points).vertices]
+    return float(scipy.spatial.distance.pdist(points).max())
 
 
 def elongation(covariance_mm2: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -81,7 +79,7 @@ def contrast(
     Returns:
         At most 1, negative if the lesion is brighter; None if there are no surroundings to compare with.
     """
-    distance_mm = distance_transform_edt(~lesion, sampling=spacing_mm)
+    distance_mm = scipy.ndimage.distance_transform_edt(~lesion, sampling=spacing_mm)
     shell = (distance_mm >= SHELL_MM[0]) & (distance_mm <= SHELL_MM[1]) & usable
     if not shell.any():
         return None

@@ -1,12 +1,13 @@
 """What a user gives for one subject, read and checked: channels on one grid, and a brain mask."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from shiva_cmb.errors import ImageError, Note, warn_user
 from shiva_cmb.imaging import (
@@ -86,11 +87,23 @@ def read_subject(
             f"{sources[0]}: no brain mask was given; the brain was estimated roughly from the image "
             "(used to centre, to scale, and to drop lesions outside of the head): give one with -b if you can"
         )
-        brain = rough_brain_mask(channels[0])
+        with naming(sources[0]):
+            brain = rough_brain_mask(channels[0])
         return Subject(tuple(channels), brain, None, sources, "rough estimate")
     name = volume_name(mask)
     values = align_mask(read_image(mask, index=None, note=note), grid, name, note)
     return Subject(tuple(channels), binary_mask(values, name), values, sources, name)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put the file's name before the message of an image error that does not name it."""
+    try:
+        yield
+    except ImageError as error:
+        if name in str(error):
+            raise
+        raise ImageError(f"{name}: {error}") from error
 
 
 def volume_name(image: ImageLike) -> str:
@@ -104,5 +117,5 @@ def read_image(image: ImageLike, *, index: int | None, note: Note) -> Volume:
 
 
 def _dilated(mask: NDArray[np.bool_], spacing_mm: Sequence[float], margin_mm: float) -> NDArray[np.bool_]:
-    distance_mm = ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
+    distance_mm = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
     return np.asarray(distance_mm <= margin_mm)

@@ -13,7 +13,7 @@ from shiva_cmb.errors import ImageError, Note, warn_user
 from shiva_cmb.imaging import ModelInput, Preprocessing, SpatialChain, Volume, to_model_grid
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
 from shiva_cmb.prediction import provenance
-from shiva_cmb.prediction.inputs import ImageLike, Subject, read_subject
+from shiva_cmb.prediction.inputs import ImageLike, Subject, naming, read_subject
 from shiva_cmb.prediction.result import ModelSpace, Prediction
 
 OnStep = Callable[[str], None]
@@ -83,10 +83,7 @@ def predict(
     clock.lap("read_s")
     step("preparing")
     preprocessing = settings.preprocessing or ensemble.part.preprocessing_settings()
-    inputs = [to_model_grid(channel, subject.brain, preprocessing, say) for channel in subject.channels[:1]]
-    inputs += [
-        to_model_grid(channel, subject.brain, preprocessing, _quiet) for channel in subject.channels[1:]
-    ]
+    inputs = _prepare(subject, preprocessing, say)
     clock.lap("prepare_s")
     step("running the networks")
     criteria = settings.criteria or ensemble.part.lesion_criteria()
@@ -106,6 +103,17 @@ def predict(
     )
     record |= {"notes": notes, "seconds": clock.laps}
     return Prediction(probability, found.labels, found.table, model_space, record, tuple(notes))
+
+
+def _prepare(subject: Subject, preprocessing: Preprocessing, note: Note) -> list[ModelInput]:
+    inputs: list[ModelInput] = []
+    for source, channel in zip(subject.sources, subject.channels, strict=True):
+        # further channels share the first one's grid: what is to be said of it is said once
+        with naming(source):
+            inputs.append(
+                to_model_grid(channel, subject.brain, preprocessing, note if not inputs else _quiet)
+            )
+    return inputs
 
 
 def _run(
@@ -188,7 +196,7 @@ def lesions_without_counterpart(on_model_grid: FoundLesions, native: FoundLesion
 
 
 def _quiet(line: str) -> None:
-    """Further channels share the first one's grid: what is to be said of it was said."""
+    """Say nothing."""
 
 
 class _Clock:
