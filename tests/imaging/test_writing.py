@@ -20,7 +20,8 @@ def test_both_forms_give_the_same_place(tmp_path_factory, grid, packed):
     write_volume(volume, path)
     header = nib.load(path).header
     assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 1)
-    assert np.allclose(header.get_qform(), header.get_sform(), atol=2e-4)
+    # NIfTI keeps three numbers of the quaternion in float32: near a half turn the fourth is known to 1e-3
+    assert np.allclose(header.get_qform(), header.get_sform(), atol=2e-3)
     assert header.get_xyzt_units()[0] == "mm"
     back = read_volume(path)
     assert back.grid.matches(grid)
