@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from shiva_cmb.ensemble.averaging import AveragingName
 from shiva_cmb.errors import ModelError
 
 if TYPE_CHECKING:  # at run time inside the methods: reading a descriptor needs no image library
@@ -16,7 +17,6 @@ if TYPE_CHECKING:  # at run time inside the methods: reading a descriptor needs 
 
 SCHEMA_VERSION: Final = 1
 SHIVA_SHAPE = (160, 214, 176)
-Averaging = Literal["predict_one_file", "shiva_predict", "shiva_predict_multi"]
 
 
 def _nan_as_none(value: float | None) -> float | None:
@@ -104,10 +104,9 @@ class ShivaCmbPart(_OurPart):
     preprocessing: Literal["shiva_cmb", "shivai"] = "shiva_cmb"
     """Which preset brings an image to the model grid."""
     scaling: ScalingPart = ScalingPart()
-    averaging: Averaging = "predict_one_file"
-    """Which published way of averaging the folds is the usual one; only the first keeps values < 0.001."""
-    mask_input: bool = False
-    """Whether the networks were trained on images that are zero outside the brain mask."""
+    averaging: AveragingName = "predict_one_file"
+    """How the folds are averaged, by the published variants. It also says whether the networks were trained on
+    images that are zero outside the brain mask: all but `shiva_predict_multi` mask the image."""
     architecture: ArchitecturePart | None = None
     folds: tuple[FoldPart, ...] = ()
     operating_point: OperatingPoint = OperatingPoint()
