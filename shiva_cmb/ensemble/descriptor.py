@@ -105,8 +105,8 @@ class ShivaCmbPart(_OurPart):
     """Which preset brings an image to the model grid."""
     scaling: ScalingPart = ScalingPart()
     averaging: AveragingName = "predict_one_file"
-    """How the folds are averaged, by the published variants. It also says whether the networks were trained on
-    images that are zero outside the brain mask: all but `shiva_predict_multi` mask the image."""
+    """How the folds are averaged, by the published variants. It also says whether the networks were trained
+    on images that are zero outside the brain mask: all but `shiva_predict_multi` mask the image."""
     architecture: ArchitecturePart | None = None
     folds: tuple[FoldPart, ...] = ()
     operating_point: OperatingPoint = OperatingPoint()

@@ -1,0 +1,91 @@
+"""Bleeds keep their place, their number and their volume on the model grid."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from shiva_cmb.errors import DataError
+from shiva_cmb.imaging import Grid, Volume
+from shiva_cmb.training.labels import label_to_model_grid
+
+MODEL = Grid((60, 60, 60), np.diag([1.0, 1.0, 1.0, 1.0]) + np.array([[0, 0, 0, -30]] * 3 + [[0, 0, 0, 0]]))
+
+
+def native_grid(spacing_mm: tuple[float, float, float], angles: tuple[float, float, float]) -> Grid:
+    """A field of 48 mm around the middle of the model grid, turned."""
+    shape = tuple(round(48 / size) for size in spacing_mm)
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * spacing_mm
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    spacing_mm=st.tuples(st.floats(0.4, 1.2), st.floats(0.4, 1.2), st.floats(0.5, 4.0)),
+    angles=st.tuples(*[st.floats(-180, 180)] * 3),
+    radius_mm=st.floats(0.0, 3.0),
+)
+def test_every_bleed_keeps_place_and_volume(
+    spacing_mm: tuple[float, float, float], angles: tuple[float, float, float], radius_mm: float
+) -> None:
+    native = native_grid(spacing_mm, angles)
+    centres = np.array([[-12.0, -9, -10], [11, 10, 9], [0, -12, 11]])
+    data = np.zeros(native.shape, np.uint8)
+    place = native.to_world(np.stack(np.meshgrid(*map(np.arange, native.shape), indexing="ij"), axis=-1))
+    for centre in centres:
+        distance = np.linalg.norm(place - centre, axis=-1)
+        data[(distance <= radius_mm) | (distance == distance.min())] = 1
+    label = label_to_model_grid(Volume(data, native.affine), MODEL, "label", note=pytest.fail)
+
+    found, count = ndimage.label(label.mask, np.ones((3, 3, 3)))
+    assert count == len(label.centres) == 3
+    assert label.mask[tuple(label.centres.T)].all()
+    native_components, _ = ndimage.label(data, np.ones((3, 3, 3)))
+    for number in (1, 2, 3):
+        voxels = np.argwhere(native_components == number)
+        middle = native.to_world(voxels.mean(axis=0))
+        offsets = np.linalg.norm(MODEL.to_world(label.centres) - middle, axis=1)
+        own = found[tuple(label.centres[offsets.argmin()])]
+        place_mm = MODEL.to_world(np.argwhere(found == own).mean(axis=0))
+        assert np.linalg.norm(place_mm - middle) < 1.0
+        volume_mm3 = len(voxels) * native.voxel_volume_mm3
+        assert (found == own).sum() == pytest.approx(max(volume_mm3, 1.0), abs=0.51)
+
+
+def test_labels_already_on_the_model_grid_stay_as_they_are() -> None:
+    data = (np.random.default_rng(0).random(MODEL.shape) > 0.999).astype(np.float32)
+    label = label_to_model_grid(Volume(data, MODEL.affine), MODEL, "label")
+    np.testing.assert_array_equal(label.mask, data)
+
+
+def test_no_bleeds_is_a_fine_label() -> None:
+    label = label_to_model_grid(Volume(np.zeros(MODEL.shape, np.uint8), MODEL.affine), MODEL, "label")
+    assert label.mask.sum() == 0
+    assert label.centres.shape == (0, 3)
+
+
+def test_bleeds_outside_the_grid_are_counted() -> None:
+    native = Grid((80, 60, 60), MODEL.affine)
+    data = np.zeros(native.shape, np.uint8)
+    data[30, 30, 30] = data[75, 30, 30] = 1
+    notes: list[str] = []
+    label = label_to_model_grid(Volume(data, native.affine), MODEL, "scan.nii", note=notes.append)
+    assert label.mask.sum() == 1
+    assert notes == ["1 of 2 bleeds of scan.nii lie outside the model grid and are left out"]
+
+
+def test_a_label_of_another_image_is_refused() -> None:
+    data = np.ones((4, 4, 4), np.uint8)
+    elsewhere = np.eye(4)
+    elsewhere[:3, 3] = 500
+    with pytest.raises(DataError, match=r"scan.nii .* does it belong to this image"):
+        label_to_model_grid(Volume(data, elsewhere), MODEL, "scan.nii")
+
+
+def test_labels_with_nan_are_refused() -> None:
+    with pytest.raises(DataError, match=r"scan.nii holds NaN"):
+        label_to_model_grid(Volume(np.full((4, 4, 4), np.nan), np.eye(4)), MODEL, "scan.nii")

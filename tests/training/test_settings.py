@@ -1,0 +1,38 @@
+"""Settings that cannot work are refused before any work."""
+
+import json
+from typing import Any
+
+import pytest
+
+from shiva_cmb.errors import UsageError
+from shiva_cmb.training import QUICK, TrainingSettings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"folds": 1}, "folds: expected at least 2, got 1"),
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"lesion_fraction": 1.5}, "lesion_fraction: expected 0 to 1, got 1.5"),
+        ({"learning_rate": 0.0}, "above 0"),
+        ({"learning_rate": float("nan")}, "above 0"),
+        ({"spacing_mm": (1.0, 0.0, 1.0)}, "sizes above 0"),
+        ({"patch": (200, 32, 32)}, r"up to the model grid \(160, 214, 176\), got \(200, 32, 32\)"),
+        ({"patch": (4, 32, 32)}, "expected 8 voxels up to"),
+    ],
+)
+def test_bad_settings_are_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainingSettings(**change)
+
+
+def test_whole_volumes_are_as_large_as_the_grid() -> None:
+    assert TrainingSettings(patch=None).patch_shape == (160, 214, 176)
+
+
+def test_settings_fit_into_a_json() -> None:
+    settings = json.loads(json.dumps(QUICK.as_dict()))
+    assert settings["patch"] == [32, 32, 32]
+    assert settings["scaling"]["scheme"] == "p99"
+    assert settings["network"]["first_filters"] == QUICK.network.first_filters
