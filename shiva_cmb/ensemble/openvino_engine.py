@@ -38,6 +38,8 @@ class OpenVinoEngine:
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self.precision,
             "PERFORMANCE_HINT": "LATENCY",
+            # threads tied to cores wait for whatever else runs there: on a busy machine twice as slow
+            "ENABLE_CPU_PINNING": False,
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
