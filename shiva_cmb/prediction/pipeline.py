@@ -147,11 +147,14 @@ def _find(
         agreement=agreement,
         folds=maps.n_folds,
     )
+    region_there = model_input.brain
+    if subject.mask is None:  # the rough estimate has a margin
+        region_there = chain.apply(Volume(region, subject.grid.affine), order=0).data
     on_model_grid = find_lesions(
         grid.with_data(maps.mean),
         criteria,
         image=grid,
-        brain=chain.apply(Volume(region.astype(np.float32), subject.grid.affine), order=1).data > 0.5,
+        brain=region_there,
         agreement=grid.with_data(maps.agreement),
         folds=maps.n_folds,
     )
