@@ -199,18 +199,18 @@ def _loaded(path: Path, trust_model_code: bool) -> tuple[Path, Any]:
         model = tensorflow.saved_model.load(str(path))
     except (OSError, ValueError, tensorflow.errors.OpError) as error:
         raise ModelError(f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
-    if hasattr(model, "serve"):
-        return path, model.serve
-    signature = model.signatures.get("serving_default")
-    if signature is None:
+    if not hasattr(model, "serve") and "serving_default" not in model.signatures:
         raise ModelError(f"{path} has neither `serve` nor the signature `serving_default`")
-    (name,) = signature.structured_input_signature[1]
 
     def run(image: Any) -> Any:
+        # called through the model: its functions alone do not keep its variables alive
+        if hasattr(model, "serve"):
+            return model.serve(image)
+        signature = model.signatures["serving_default"]
+        (name,) = signature.structured_input_signature[1]
         (output,) = signature(**{name: image}).values()
         return output
 
-    run.keeps = model  # type: ignore[attr-defined]  # a signature does not keep its model's variables alive
     return path, run
 
 

@@ -58,6 +58,13 @@ def test_a_saved_model_export_predicts_like_its_source(saved_models: Path, dot_b
     np.testing.assert_allclose(a.mean, b.mean, atol=1e-6)
 
 
+def test_the_keras_engine_runs_saved_models_too(saved_models: Path, dot_bundle: Bundle) -> None:
+    image = np.random.default_rng(3).random(DOT_GRID, dtype=np.float32)
+    a = load_ensemble(saved_models, options=EngineOptions(engine="keras")).predict(image)
+    b = load_ensemble(dot_bundle.folder, options=EngineOptions(precision="f32", engine="openvino"))
+    np.testing.assert_allclose(a.mean, b.predict(image).mean, atol=1e-5)
+
+
 def test_openvino_export_runs_in_plain_openvino(dot_bundle: Bundle, tmp_path: Path) -> None:
     import openvino
 
