@@ -67,10 +67,8 @@ def test_plain_keras_loads_the_folds_and_every_way_gives_one_map(trained: Path) 
     import keras
     import tensorflow
 
-    assert (
-        main(["model", "export", str(trained / "model"), "--format", "savedmodel", "-o", str(trained / "S")])
-        == 0
-    )
+    model, exported = str(trained / "model"), str(trained / "S")
+    assert main(["model", "export", model, "--format", "savedmodel", "-o", exported]) == 0
     image = np.random.default_rng(0).random((*GRID, 1), dtype=np.float32)
     ours = load_ensemble(trained / "model", options=EngineOptions(precision="f32", engine="openvino"))
     expected = ours.predict(image, averaging="predict_one_file").mean
@@ -79,7 +77,7 @@ def test_plain_keras_loads_the_folds_and_every_way_gives_one_map(trained: Path) 
         for path in open_bundle(trained / "model").fold_paths
     ]
     loaded = [tensorflow.saved_model.load(str(path)) for path in open_bundle(exported).fold_paths]
-    by_serve = [model.serve(image[None]).numpy() for model in loaded]
+    by_serve = [fold.serve(image[None]).numpy() for fold in loaded]
     np.testing.assert_allclose(np.mean(by_keras, axis=0)[0, ..., 0], expected, atol=1e-5)
     np.testing.assert_allclose(np.mean(by_serve, axis=0)[0, ..., 0], expected, atol=1e-5)
 
