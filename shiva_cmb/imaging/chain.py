@@ -38,7 +38,7 @@ class SpatialChain:
         return self.steps[-1].target
 
     def apply(self, volume: Volume, order: Order) -> Volume:
-        """From `source` to `target`: order 3 for images, 1 for probabilities, 0 for labels."""
+        """From `source` to `target`: order 3 for images, 1 for masks, 0 for labels."""
         for step in self.steps:
             volume = step.apply(volume, order)
         return volume

@@ -173,8 +173,11 @@ def _find(
 
 
 def back_to_native(chain: SpatialChain, probability: Volume) -> Volume:
-    """A probability map in native space, interpolated."""
-    native = chain.invert(probability, order=1)
+    """A probability map in native space, by cubic splines cut to [0, 1].
+
+    Linear interpolation flattens peaks: of lesions of a few voxels it loses half at a threshold of 0.5.
+    """
+    native = chain.invert(probability, order=3)
     return native.with_data(np.clip(native.data, 0, 1, dtype=np.float32))
 
 
