@@ -12,7 +12,7 @@ import scipy
 from numpy.typing import NDArray
 
 Order = Literal[0, 1, 3]
-"""0: nearest voxel (masks, labels); 1: linear (probabilities); 3: cubic spline (images)."""
+"""0: nearest voxel (masks, labels); 1: linear (masks that fade); 3: cubic spline (images, probabilities)."""
 Outside = Literal["edge", "zero"]
 """Beyond the first and last voxel centre: the edge value, or 0."""
 TAIL = 1e-9
