@@ -3,11 +3,11 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shiva_cmb.errors import OutputError
+from shiva_cmb.errors import OutputError, UsageError
 
 
 class PendingFiles:
@@ -19,6 +19,8 @@ class PendingFiles:
     def path(self, final: str | Path) -> Path:
         """A temporary path in the folder of `final`, with the same extension, to write to."""
         final = Path(final)
+        if final.is_symlink():
+            final = final.resolve()  # write what the link names, and keep the link
         suffix = "".join(final.suffixes[-2:]) if final.name.endswith(".gz") else final.suffix
         try:
             handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=final.parent)
@@ -103,6 +105,8 @@ def require_writable_folder(folder: str | Path) -> None:
         OutputError: if `folder` does not exist, is no folder, or cannot be written to.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: name a folder for the results")
     if not folder.is_dir():
         raise OutputError(f"the output folder {folder} does not exist: create it or name another")
     try:
@@ -110,3 +114,25 @@ def require_writable_folder(folder: str | Path) -> None:
             pass
     except OSError as error:
         raise OutputError(f"cannot write in {folder}: {error.strerror}") from error
+
+
+def require_can_hold_results(folder: str | Path) -> None:
+    """Say early that results could not be written to a folder that is there, or is still to be made.
+
+    Raises:
+        OutputError: see `require_writable_folder`.
+    """
+    folder = Path(folder)
+    require_writable_folder(folder if folder.exists() else folder.absolute().parent)
+
+
+def require_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Refuse to overwrite what a command reads, by whatever path it is named.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    read = {Path(path).resolve() for path in inputs}
+    for output in outputs:
+        if Path(output).resolve() in read:
+            raise UsageError(f"{output} is an input of this command and would be overwritten: name another")

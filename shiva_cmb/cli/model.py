@@ -11,7 +11,6 @@ from shiva_cmb.errors import UsageError
 
 if TYPE_CHECKING:
     from shiva_cmb.ensemble import Bundle
-    from shiva_cmb.ensemble.descriptor import ShivaCmbPart
 
 app = typer.Typer(help="Look at, check, export, import and pack models.", no_args_is_help=True)
 
@@ -85,6 +84,7 @@ def import_(
     ] = None,
     grid: Annotated[str | None, typer.Option(help="Model grid in voxels, for example 160,214,176.")] = None,
     spacing_mm: Annotated[str | None, typer.Option("--spacing-mm", help="Voxel size of that grid.")] = None,
+    preprocessing: Annotated[str | None, typer.Option(help="shiva_cmb or shivai.")] = None,
     scaling: Annotated[str | None, typer.Option(help="p99, shivai or zscore.")] = None,
     modality: Annotated[list[str] | None, typer.Option(help="Each input channel: swi, t2s, ...")] = None,
     averaging: Annotated[
@@ -94,18 +94,18 @@ def import_(
 ) -> None:
     """Make a bundle out of a packed model, a published one, or bare fold files.
 
-    The options from --grid on say what folds without a description expect; what is left out is taken from the
-    files, else from the published SHIVA models.
+    The options from --grid on replace what the model's description says. What is left out is taken from
+    there, else from the fold files, else from the published SHIVA models.
     """
     from shiva_cmb.ensemble.importing import import_model
 
-    part = _described(grid, spacing_mm, scaling, modality, averaging)
+    changes = _described(grid, spacing_mm, preprocessing, scaling, modality, averaging)
     with showing_steps("importing"):
         bundle = import_model(
             sources,
             output,
             descriptor=descriptor,
-            part=part,
+            changes=changes,
             trust_model_code=trust_model_code,
             note=print_note,
         )
@@ -164,29 +164,23 @@ def _times(values: tuple[Any, ...]) -> str:
 def _described(
     grid: str | None,
     spacing_mm: str | None,
+    preprocessing: str | None,
     scaling: str | None,
     modality: list[str] | None,
     averaging: str | None,
-) -> "ShivaCmbPart | None":
-    if all(value is None for value in (grid, spacing_mm, scaling, modality, averaging)):
-        return None
-    from pydantic import ValidationError
-
-    from shiva_cmb.ensemble.descriptor import ShivaCmbPart
-
-    content: dict[str, Any] = {"input": {}}
+) -> dict[str, Any]:
+    """The options that were given, in the structure of the descriptor's `shiva_cmb` part."""
+    content: dict[str, Any] = {}
     if grid is not None:
-        content["input"]["shape"] = values.three(grid, "--grid")
+        content.setdefault("input", {})["shape"] = values.three_counts(grid, "--grid")
     if spacing_mm is not None:
-        content["input"]["spacing_mm"] = values.three(spacing_mm, "--spacing-mm")
+        content.setdefault("input", {})["spacing_mm"] = values.three(spacing_mm, "--spacing-mm")
+    if preprocessing is not None:
+        content["preprocessing"] = preprocessing
     if scaling is not None:
         content["scaling"] = {"scheme": scaling}
     if modality:
         content["channels"] = modality
     if averaging is not None:
         content["averaging"] = averaging
-    try:
-        return ShivaCmbPart.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return content

@@ -8,7 +8,8 @@ import typer
 
 from shiva_cmb.cli import options, values
 from shiva_cmb.cli.screen import print_json, print_note, showing_steps
-from shiva_cmb.errors import OutputError, ShivaCmbError, UsageError
+from shiva_cmb.errors import OutputError, UsageError
+from shiva_cmb.files import require_can_hold_results
 
 if TYPE_CHECKING:
     from shiva_cmb.ensemble import Ensemble
@@ -69,7 +70,7 @@ def predict(
     if channels and len(images) > 1:
         raise UsageError("--channel goes with one image only: run several images one by one")
     names = _output_names(images)
-    make_folder(output)
+    require_can_hold_results(output)
 
     from shiva_cmb.ensemble import EngineOptions, load_ensemble
 
@@ -98,8 +99,8 @@ def predict(
                 summary = _predict_one(
                     [image, *channels], brain, ensemble, settings, on_step, output, name, model_space, spread
                 )
-        except ShivaCmbError as error:
-            if len(images) == 1:
+        except Exception as error:  # whatever it is, the other images are not to blame
+            if len(images) == 1 and not json:
                 raise
             print_note(f"{image} failed: {error}")
             failures.append({"image": str(image), "error": str(error)})
@@ -192,18 +193,6 @@ def _output_names(images: list[Path]) -> list[str]:
     if twice:
         raise UsageError(f"several images are called {twice[0]}: their results would overwrite each other")
     return names
-
-
-def make_folder(output: Path) -> None:
-    """Make the folder for results if it is not there, and check that it can be written to."""
-    from shiva_cmb.files import require_writable_folder
-
-    if not output.exists():
-        try:
-            output.mkdir()
-        except OSError as error:
-            raise OutputError(f"cannot make the output folder {output}: {error.strerror}") from error
-    require_writable_folder(output)
 
 
 def _notice() -> str:

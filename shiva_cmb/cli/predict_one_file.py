@@ -9,6 +9,7 @@ from shiva_cmb.cli import values
 from shiva_cmb.cli.failing import run_command
 from shiva_cmb.cli.screen import be_verbose, print_note, showing_steps
 from shiva_cmb.errors import OutputError, UsageError
+from shiva_cmb.files import require_not_inputs, require_writable_folder
 
 WRITABLE = (".nii", ".nii.gz")
 
@@ -39,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
         "-m", "--model", type=Path, action="append", help="fold file, SavedModel folder or bundle; repeatable"
     )
     add("-b", "--braimask", dest="mask", type=Path, help="brain mask; also spelled --brainmask")
-    # the short forms the published script understands would be ambiguous between the two spellings
+    add("--m", dest="model", type=Path, action="append", help=argparse.SUPPRESS)
+    # short forms the published script understands would be ambiguous among the spellings there are now
     add("--brainmask", "--br", "--bra", "--brai", dest="mask", type=Path, help=argparse.SUPPRESS)
     add("-o", "--output", type=Path, help="where the map goes (.nii or .nii.gz), 4-D as published")
     add("-g", "--gpu", type=int, default=0, help="which GPU, -1 for none (default 0)")
@@ -97,17 +99,19 @@ def _run(given: argparse.Namespace) -> None:
 
 def _check_outputs(given: argparse.Namespace) -> None:
     """Say before the work what could not be written after it."""
-    from shiva_cmb.files import require_writable_folder
-
     outputs = [path for path in (given.output, given.labels, given.table) if path is not None]
-    if len({path.absolute() for path in outputs}) < len(outputs):
+    if len({path.resolve() for path in outputs}) < len(outputs):
         raise UsageError("two results have the same file name")
+    if (
+        given.labels is None
+        and given.table is None
+        and (given.threshold, given.min_volume_mm3) != (None, None)
+    ):
+        raise UsageError("--threshold and --min-volume-mm3 are for --labels and --table: name one of these")
     for path in outputs:
         if path is not given.table and not path.name.endswith(WRITABLE):
             raise UsageError(f"{path}: expected a name that ends in .nii or .nii.gz")
         if path.is_dir():
             raise OutputError(f"{path} is a folder: name a file")
         require_writable_folder(path.absolute().parent)
-        inputs = [*given.input, *([given.mask] if given.mask else [])]
-        if path.absolute() in {source.absolute() for source in inputs}:
-            raise UsageError(f"{path} is an input: it would be overwritten")
+    require_not_inputs(outputs, [*given.input, *given.model, *([given.mask] if given.mask else [])])

@@ -7,6 +7,7 @@ import typer
 
 from shiva_cmb.cli import options, values
 from shiva_cmb.cli.screen import print_json, print_note, showing_steps
+from shiva_cmb.files import require_can_hold_results
 
 
 def relabel(
@@ -30,11 +31,10 @@ def relabel(
     What is not given is as in NAME_provenance.json beside the map. Writes NAME_labels.nii.gz,
     NAME_lesions.tsv and NAME_provenance.json.
     """
-    from shiva_cmb.cli.predict import make_folder
     from shiva_cmb.prediction import criteria_beside, save_relabelled
     from shiva_cmb.prediction import relabel as run
 
-    make_folder(output)
+    require_can_hold_results(output)
     criteria = values.changed_criteria(
         criteria_beside(probability),
         threshold=threshold,
@@ -44,7 +44,8 @@ def relabel(
     )
     with showing_steps(probability.name, json):
         found = run(probability, criteria, image=image, mask=mask, note=print_note)
-        written = save_relabelled(found, probability, criteria, output)
+        others = [path for path in (image, mask) if path is not None]
+        written = save_relabelled(found, probability, criteria, output, others)
     if json:
         files = {kind: str(path) for kind, path in written.items()}
         print_json({"lesions": len(found.table), "table": found.table.as_records(), "files": files})

@@ -7,10 +7,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from shiva_cmb.errors import ModelError
+
 AveragingName = Literal["predict_one_file", "shiva_predict", "shiva_predict_multi"]
 
 SMALLEST_KEPT = 0.001
 """SHiVAi sets smaller probabilities to zero."""
+
+
+ROUNDING = 1e-3
+"""How far a probability may leave [0, 1] by low precision."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ def average_folds(
 
     Raises:
         ValueError: if there is no fold.
+        ModelError: if a fold gives something else than probabilities, by its number.
     """
     if not folds:
         raise ValueError("expected at least one fold, got none")
@@ -75,6 +82,7 @@ def average_folds(
     # plane by plane: what is worked on stays in the processor's cache, which is several times as fast
     for x in range(shape[0]):
         planes = np.stack([fold[x] for fold in folds])
+        _require_probabilities(planes)
         if averaging.cut == "each fold":
             planes[planes < SMALLEST_KEPT] = 0
         if mask is not None and averaging.mask_output == "each fold":
@@ -89,3 +97,16 @@ def average_folds(
         for volume in (mean, deviation, agreement):
             volume *= inside
     return EnsembleMaps(mean, deviation, agreement, len(folds))
+
+
+def _require_probabilities(planes: NDArray[np.float32]) -> None:
+    """Refuse what broken weights or a network without its last sigmoid give; shape (folds, y, z)."""
+    low, high = planes.min(), planes.max()
+    if low >= -ROUNDING and high <= 1 + ROUNDING:  # false where there is a NaN
+        return
+    for number, plane in enumerate(planes):
+        if not (plane.min() >= -ROUNDING and plane.max() <= 1 + ROUNDING):
+            raise ModelError(
+                f"fold {number} gives values from {plane.min():g} to {plane.max():g}, expected probabilities "
+                "in [0, 1]: is the file damaged, or is the last layer no sigmoid?"
+            )

@@ -5,6 +5,7 @@ process writes, so that TensorFlow's memory and messages never reach the caller.
 """
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -22,8 +23,10 @@ from shiva_cmb.ensemble.checksums import sha256_of
 from shiva_cmb.ensemble.formats import detect_format
 from shiva_cmb.errors import ModelError, Note, warn_user
 
-CACHE_VERSION = "1"
+CACHE_VERSION = "2"
 """Raise when what is stored changes."""
+
+KEPT_FILES = ("ensemble.xml", "ensemble.bin")
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +98,7 @@ def convert(
     ]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
     kept = cache_folder() / key
-    if (kept / "ensemble.xml").is_file():
+    if _is_whole(kept):
         return kept / "ensemble.xml"
     with tempfile.TemporaryDirectory(prefix="shiva_cmb-") as work:
         saved_models = as_saved_models(folds, Path(work), trust_model_code)
@@ -121,24 +124,40 @@ def _temporary_folder() -> str:
     return folder.name
 
 
+def _is_whole(kept: Path) -> bool:
+    """Whether a cache entry is there, readable and as it was written; a damaged one is removed."""
+    try:
+        listed = json.loads((kept / "sha256.json").read_text(encoding="utf-8"))
+        if listed == {name: sha256_of(kept / name) for name in KEPT_FILES}:
+            return True
+    except FileNotFoundError:
+        if not kept.exists():
+            return False
+    except (OSError, ValueError, ModelError) as error:
+        log.info("the cache entry %s cannot be used: %s", kept, error)
+    shutil.rmtree(kept, ignore_errors=True)
+    return False
+
+
 def _keep(model: Any, final: Path) -> Path:
     """Write the model under a temporary name and rename it; another process may have been first."""
     import openvino
 
     final.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=final.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=final.parent, ignore_cleanup_errors=True) as work:
+        folder = Path(work) / "entry"  # made with ordinary rights: a cache may be shared between users
+        folder.mkdir()
         try:
             openvino.save_model(model, folder / "ensemble.xml", compress_to_fp16=False)
         except RuntimeError as error:  # OpenVINO reports a full disk so
             raise OSError(None, str(error).splitlines()[0]) from error
+        sums = {name: sha256_of(folder / name) for name in KEPT_FILES}
+        (folder / "sha256.json").write_text(json.dumps(sums), encoding="utf-8")
         try:
             folder.replace(final)
         except OSError:
-            if not (final / "ensemble.xml").is_file():
+            if not _is_whole(final):
                 raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return final / "ensemble.xml"
 
 

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from shiva_cmb.ensemble.averaging import AveragingName
 from shiva_cmb.errors import ModelError
@@ -38,7 +48,7 @@ def _inside_the_bundle(name: str) -> str:
 RelativeName = Annotated[str, AfterValidator(_inside_the_bundle)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Threshold = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class _OurPart(BaseModel):
@@ -84,14 +94,22 @@ class FoldPart(_OurPart):
 class OperatingPoint(_OurPart):
     """When a component of the averaged map counts as a microbleed, and where that choice came from."""
 
-    threshold: Fraction = 0.5
+    threshold: Threshold = 0.5
     """A voxel belongs to a lesion where its probability is strictly above this."""
-    peak_threshold: Fraction | None = None
-    """A lesion's highest probability must be strictly above this too."""
+    peak_threshold: Threshold | None = None
+    """A lesion's highest probability must be strictly above this too; not below `threshold`."""
     min_volume_mm3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Smaller components are dropped; None leaves the package's own default."""
     curve: tuple[Figures, ...] = ()
     """Measurements at the thresholds that were compared, one row each."""
+
+    @field_validator("peak_threshold")
+    @classmethod
+    def _not_below_the_threshold(cls, peak: float | None, info: ValidationInfo) -> float | None:
+        threshold = info.data.get("threshold")  # absent if it is wrong itself
+        if peak is not None and threshold is not None and peak < threshold:
+            raise ValueError(f"expected a value not below the threshold {threshold}")
+        return peak
 
 
 class ShivaCmbPart(_OurPart):
@@ -99,7 +117,7 @@ class ShivaCmbPart(_OurPart):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     input: InputPart = InputPart()
-    channels: tuple[str, ...] = ("swi",)
+    channels: Annotated[tuple[str, ...], Field(min_length=1)] = ("swi",)
     """Modalities in the order of the network's input channels, in SHiVAi's vocabulary (swi, t2s, t1, ...)."""
     preprocessing: Literal["shiva_cmb", "shivai"] = "shiva_cmb"
     """Which preset brings an image to the model grid."""
@@ -238,10 +256,11 @@ def parse_descriptor(content: object, origin: str) -> Descriptor:
     try:
         return Descriptor.model_validate(content)
     except ValidationError as error:
-        raise ModelError(f"{origin}: {_one_line(error)}") from error
+        raise ModelError(f"{origin}: {first_problem(error)}") from error
 
 
-def _one_line(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """One line on the first key that is wrong, and how many more there are."""
     problems: list[Any] = error.errors(include_url=False)
     first = problems[0]
     key = ".".join(str(step) for step in first["loc"]) or "the file"

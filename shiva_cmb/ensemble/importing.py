@@ -2,9 +2,12 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
 
 from shiva_cmb.ensemble.bundle import (
     DESCRIPTOR_NAME,
@@ -15,7 +18,13 @@ from shiva_cmb.ensemble.bundle import (
     write_bundle,
 )
 from shiva_cmb.ensemble.checksums import checksums_of
-from shiva_cmb.ensemble.descriptor import ASSUMED_SHIVAI_PART, FoldPart, ShivaCmbPart, read_descriptor
+from shiva_cmb.ensemble.descriptor import (
+    ASSUMED_SHIVAI_PART,
+    FoldPart,
+    ShivaCmbPart,
+    first_problem,
+    read_descriptor,
+)
 from shiva_cmb.ensemble.formats import detect_format
 from shiva_cmb.ensemble.keras_files import refuse_foreign_code
 from shiva_cmb.ensemble.packing import SUMS_NAME, check_sums, extract_archive
@@ -30,7 +39,7 @@ def import_model(
     folder: str | Path,
     *,
     descriptor: str | Path | None = None,
-    part: ShivaCmbPart | None = None,
+    changes: Mapping[str, Any] | None = None,
     trust_model_code: bool = False,
     note: Note = warn_user,
 ) -> Bundle:
@@ -40,16 +49,19 @@ def import_model(
         sources: one zip, one folder or descriptor (JSON), or the fold files themselves.
         folder: the new bundle.
         descriptor: a `model_info.json` for sources that have none, such as one of `model_info/`.
-        part: what is known of folds whose descriptor says nothing of it, or that have no descriptor.
+        changes: what is known better than the descriptor does, in the structure of its `shiva_cmb` part, such
+            as `{"scaling": {"scheme": "zscore"}}`. It is laid over that part, or, where there is none, over
+            what the files state and else the published SHIVA models expect.
         trust_model_code: whether Keras files with code of their author are accepted.
         note: told what had to be assumed.
 
     Raises:
         ModelError: if a source is damaged, unsafe, has a wrong checksum, or holds untrusted code.
-        UsageError: if several sources are given and one is not a fold.
+        UsageError: if several sources are given and one is not a fold, or `changes` has a wrong key or value.
         OutputError: if the folder is there already, or cannot be written.
     """
     paths, folder = [Path(source).absolute() for source in sources], Path(folder).absolute()
+    changes = changes or {}
     if not paths:
         raise UsageError("nothing to import: name a zip, a bundle, or fold files")
     require_new(folder)
@@ -59,12 +71,18 @@ def import_model(
         found = _find_bundle(paths, descriptor)
         if found is not None:
             verify_bundle(found, note=note)
-            _look_inside(found.fold_paths, trust_model_code)
-            return _copy_bundle(found, folder, part, note)
+            shapes = _look_inside(found.fold_paths, trust_model_code)
+            known = found.descriptor.shiva_cmb
+            part = _with_changes(known or _assumed_part(shapes, found.descriptor.modalities), changes)
+            if known is None:
+                why = f"{found.descriptor_path.name} says nothing of preprocessing"
+                _note_assumptions(why, part, changes, note)
+            modalities = part.channels if "channels" in changes else found.descriptor.modalities
+            return _copy_bundle(found, folder, part, modalities, note)
         folds = paths if _is_fold(paths[0]) else _folds_below(paths[0])
         shapes = _look_inside(folds, trust_model_code)
-        if part is None:
-            part = _assumed_part(shapes, note)
+        part = _with_changes(_assumed_part(shapes, ()), changes)
+        _note_assumptions("no descriptor came with the folds", part, changes, note)
         return write_bundle(folder, [FoldFile(fold) for fold in folds], part)
 
 
@@ -83,10 +101,16 @@ def _unpacked(
     except OSError as error:
         raise OutputError(f"cannot write in {folder.parent}: {error.strerror}") from error
     with workspace as temporary:
-        extract_archive(paths[0], Path(temporary))
+        try:
+            extract_archive(paths[0], Path(temporary))
+        except OSError as error:
+            raise OutputError(f"could not unpack {paths[0]} in {folder.parent}: {error.strerror}") from error
         for sums in Path(temporary).rglob(SUMS_NAME):
             check_sums(sums.parent, str(paths[0]), note=note)
-        yield [Path(temporary)]
+        try:
+            yield [Path(temporary)]
+        except ModelError as error:  # the user knows the zip, not the folder that is gone by now
+            raise ModelError(str(error).replace(temporary, str(paths[0]))) from error
 
 
 def _check_archive_sum(archive: Path, descriptor: str | Path) -> None:
@@ -149,38 +173,61 @@ def _look_inside(folds: Sequence[Path], trust_model_code: bool) -> set[tuple[int
     return {file.input_shape for file in files if file.input_shape is not None}
 
 
-def _assumed_part(shapes: set[tuple[int | None, ...]], note: Note) -> ShivaCmbPart:
+def _assumed_part(shapes: set[tuple[int | None, ...]], modalities: Sequence[str]) -> ShivaCmbPart:
+    """What the published SHIVA models expect, with the grid and channels that the files state."""
     part = ASSUMED_SHIVAI_PART
     if len(shapes) > 1:
         raise ModelError(f"the folds take different inputs and are no ensemble: {sorted(map(str, shapes))}")
     for _, x, y, z, channels in (shape for shape in shapes if len(shape) == 5):
-        changes: dict[str, object] = {}
+        found: dict[str, object] = {}
         if x is not None and y is not None and z is not None:
-            changes["input"] = part.input.model_copy(update={"shape": (x, y, z)})
-        if channels is not None and channels > 1:
-            changes["channels"] = tuple(f"channel_{number}" for number in range(channels))
-        part = part.model_copy(update=changes)
-    size = "x".join(map(str, part.input.shape))
-    note(
-        f"no descriptor came with the folds: SHiVAi's preprocessing, scaling and averaging on {size} voxels "
-        "of 1 mm are written into the new one; correct it there if that is wrong"
-    )
+            found["input"] = part.input.model_copy(update={"shape": (x, y, z)})
+        if channels is not None and channels == len(modalities):
+            found["channels"] = tuple(modalities)
+        elif channels is not None and channels > 1:
+            found["channels"] = tuple(f"channel_{number}" for number in range(channels))
+        part = part.model_copy(update=found)
     return part
 
 
-def _copy_bundle(source: Bundle, folder: Path, part: ShivaCmbPart | None, note: Note) -> Bundle:
+def _with_changes(part: ShivaCmbPart, changes: Mapping[str, Any]) -> ShivaCmbPart:
+    try:
+        return ShivaCmbPart.model_validate(_laid_over(part.model_dump(), changes))
+    except ValidationError as error:
+        raise UsageError(f"the model cannot be described so: {first_problem(error)}") from error
+
+
+def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = _laid_over(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _note_assumptions(why: str, part: ShivaCmbPart, changes: Mapping[str, Any], note: Note) -> None:
+    assumed = [key for key in ("preprocessing", "scaling", "averaging") if key not in changes]
+    if "spacing_mm" not in changes.get("input", {}):
+        assumed.append("voxel size")
+    if assumed:
+        size = "x".join(map(str, part.input.shape))
+        note(
+            f"{why}: SHiVAi's {', '.join(assumed)} on a grid of {size} voxels are written into the new "
+            "descriptor; correct it there if that is wrong"
+        )
+
+
+def _copy_bundle(
+    source: Bundle, folder: Path, part: ShivaCmbPart, modalities: tuple[str, ...], note: Note
+) -> Bundle:
     """Copy the folds under their own names and write the descriptor for the new folder."""
     names = [f"{folder.name}/{PurePosixPath(entry.name).name}" for entry in source.descriptor.files]
     if len(set(names)) < len(names):
         raise ModelError(f"{source.descriptor_path} names folds that differ only in their folder")
-    known = source.descriptor.shiva_cmb or part
-    if known is None:
-        known = source.part
-        note(
-            f"{source.descriptor_path.name} says nothing of preprocessing: SHiVAi's preprocessing, scaling "
-            "and averaging are written into the new one; correct it there if that is wrong"
-        )
-    previous = {fold.file: fold for fold in known.folds}
+    previous = {fold.file: fold for fold in part.folds}
     entries, folds = [], []
     with new_directory(folder) as temporary:
         for entry, path, name in zip(source.descriptor.files, source.fold_paths, names, strict=True):
@@ -193,11 +240,12 @@ def _copy_bundle(source: Bundle, folder: Path, part: ShivaCmbPart | None, note: 
             entries.append(entry.model_copy(update={"name": name, "md5": sums.md5}))
             fold = previous.get(entry.name, FoldPart(file=name))
             folds.append(fold.model_copy(update={"file": name, "sha256": sums.sha256}))
-        changes = {
+        update = {
             "files": tuple(entries),
             "script": None,  # Python that SHiVAi would run; not copied
-            "shiva_cmb": known.model_copy(update={"folds": tuple(folds)}),
+            "modalities": modalities,
+            "shiva_cmb": part.model_copy(update={"folds": tuple(folds)}),
         }
-        text = source.descriptor.model_copy(update=changes).to_json()
+        text = source.descriptor.model_copy(update=update).to_json()
         (temporary / DESCRIPTOR_NAME).write_text(text, encoding="utf-8")
     return open_bundle(folder, note=note)

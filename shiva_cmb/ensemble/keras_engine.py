@@ -197,8 +197,9 @@ def _loaded(path: Path, trust_model_code: bool) -> tuple[Path, Any]:
         return path, tensorflow.function(lambda image: model(image, training=False))
     try:
         model = tensorflow.saved_model.load(str(path))
-    except (OSError, ValueError, tensorflow.errors.OpError) as error:
-        raise ModelError(f"{path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # TensorFlow raises many kinds for damaged files
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path} cannot be loaded: {reason}") from error
     if not hasattr(model, "serve") and "serving_default" not in model.signatures:
         raise ModelError(f"{path} has neither `serve` nor the signature `serving_default`")
 

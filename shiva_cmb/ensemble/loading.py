@@ -4,16 +4,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shiva_cmb.ensemble.averaging import AVERAGING, Averaging, AveragingName, EnsembleMaps, average_folds
-from shiva_cmb.ensemble.bundle import open_bundle, verify_bundle
+from shiva_cmb.ensemble.bundle import DESCRIPTOR_NAME, open_bundle, verify_bundle
 from shiva_cmb.ensemble.conversion import FoldSource, UnsupportedModelError, convert, fold_sources
 from shiva_cmb.ensemble.descriptor import ASSUMED_SHIVAI_PART, ShivaCmbPart
 from shiva_cmb.ensemble.formats import detect_format
+from shiva_cmb.ensemble.keras_files import inspect_keras_file, refuse_foreign_code
 from shiva_cmb.errors import ImageError, ModelError, Note, UsageError, warn_user
 
 EngineName = Literal["auto", "openvino", "keras"]
@@ -54,7 +56,9 @@ class ModelSource:
     part: ShivaCmbPart
     """The bundle's own part; for bare model files, what SHiVAi would do."""
     described: bool
-    """Whether `part` comes from a bundle rather than from assumptions."""
+    """Whether `part` was written for this package rather than assumed."""
+    from_bundle: bool
+    """Whether there is a descriptor at all, rather than bare fold files."""
     version: str = ""
     """The bundle's version, for provenance."""
 
@@ -73,7 +77,10 @@ class Ensemble:
         self.source = source
         self.part = source.part
         self.options = options
+        self.notes: tuple[str, ...] = ()
+        """What was said while it was loaded."""
         self._engine = _start_engine(source, options, note)
+        self._lock = Lock()
 
     @property
     def engine(self) -> str:
@@ -111,6 +118,7 @@ class Ensemble:
 
         Raises:
             ImageError: if the shape is not the model's.
+            ModelError: if a fold gives something else than probabilities.
         """
         if channels.ndim == 3:
             channels = channels[..., None]
@@ -124,7 +132,10 @@ class Ensemble:
         image = channels.astype(np.float32, copy=False)
         if mask is not None and rule.mask_input:
             image = image * mask[..., None].astype(np.float32, copy=False)
-        return average_folds(list(self._engine.fold_outputs(image[None])), mask, rule, limit)
+        with (
+            self._lock
+        ):  # the engine's outputs are overwritten by its next call, which may be another thread's
+            return average_folds(list(self._engine.fold_outputs(image[None])), mask, rule, limit)
 
 
 def load_ensemble(
@@ -150,10 +161,22 @@ def load_ensemble(
         ModelError: if a fold is missing, damaged, has the wrong checksum or shape, or holds untrusted code.
         UsageError: if the precision cannot be had.
     """
-    source = find_model(model, model_dir=model_dir, note=note)
-    if not source.described:
-        source = replace(source, part=_assumed_part(source.part, shape, channels))
-    return Ensemble(source, options or EngineOptions(), note)
+    notes: list[str] = []
+
+    def say(line: str) -> None:
+        notes.append(line)
+        note(line)
+
+    options = options or EngineOptions()
+    source = find_model(model, model_dir=model_dir, note=say)
+    if not source.from_bundle:
+        source = replace(source, part=_assumed_part(source, shape, channels, say))
+    for fold in source.folds:  # before the cache is looked at: what was trusted once is not trusted for ever
+        if detect_format(fold.path) != "saved_model":
+            refuse_foreign_code(fold.path, options.trust_model_code)
+    ensemble = Ensemble(source, options, say)
+    ensemble.notes = tuple(notes)
+    return ensemble
 
 
 def find_model(
@@ -179,19 +202,47 @@ def find_model(
             for path, checksums in zip(bundle.fold_paths, sums, strict=True)
         )
         described = bundle.descriptor.shiva_cmb is not None
-        return ModelSource(folds, bundle.part, described, bundle.descriptor.version)
+        return ModelSource(_different(folds, note), bundle.part, described, True, bundle.descriptor.version)
     if "bundle" in formats:
         raise UsageError("name either one bundle or the files of its folds, not both")
-    return ModelSource(fold_sources(paths), ASSUMED_SHIVAI_PART, described=False)
+    if model_dir is not None:
+        raise UsageError(
+            "--model-dir goes with a descriptor (JSON) that names its folds, not with fold files"
+        )
+    folds = _different(fold_sources(paths), note)
+    return ModelSource(folds, ASSUMED_SHIVAI_PART, described=False, from_bundle=False)
+
+
+def _different(folds: tuple[FoldSource, ...], note: Note) -> tuple[FoldSource, ...]:
+    if len({fold.sha256 for fold in folds}) < len(folds):
+        note("the same fold is given more than once: it counts more than the others")
+    return folds
 
 
 def _assumed_part(
-    part: ShivaCmbPart, shape: tuple[int, int, int] | None, channels: int | None
+    source: ModelSource, shape: tuple[int, int, int] | None, channels: int | None, note: Note
 ) -> ShivaCmbPart:
+    """What bare fold files are taken to expect: their own input shape, and for the rest SHiVAi's ways.
+
+    Who states the shape prepares the images too, so nothing needs to be said of preprocessing.
+    """
+    part = source.part
+    first = source.folds[0].path
+    if shape is None:
+        beside = first.parent / DESCRIPTOR_NAME
+        hint = f"; {beside} may say otherwise: name its folder to use it" if beside.is_file() else ""
+        note(
+            f"{first.name} comes without a description: preprocessing, scaling and averaging are taken to be "
+            f"SHiVAi's{hint}"
+        )
+        if detect_format(first) != "saved_model":
+            stated = inspect_keras_file(first).input_shape or ()
+            if len(stated) == 5 and None not in stated[1:]:
+                shape, channels = stated[1:4], channels or stated[4]  # type: ignore[assignment]
     changes: dict[str, Any] = {}
     if shape is not None:
-        changes["input"] = part.input.model_copy(update={"shape": shape})
-    if channels is not None:
+        changes["input"] = part.input.model_copy(update={"shape": tuple(shape)})
+    if channels is not None and channels != len(part.channels):
         changes["channels"] = tuple(f"channel_{number}" for number in range(channels))
     return part.model_copy(update=changes)
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from shiva_cmb.ensemble.bundle import DESCRIPTOR_NAME, Bundle, open_bundle, verify_bundle
-from shiva_cmb.errors import ModelError, Note, warn_user
-from shiva_cmb.files import new_directory, replacing
+from shiva_cmb.errors import ModelError, Note, UsageError, warn_user
+from shiva_cmb.files import new_directory, replacing, require_not_inputs
 
 SUMS_NAME = "SHA256SUMS"
 _MAX_TOTAL_BYTES = 8 << 30
@@ -29,9 +29,13 @@ def pack_bundle(bundle: Bundle, zip_path: str | Path, *, note: Note = warn_user)
     unpacked folder checks it without this package.
 
     Raises:
+        UsageError: if the zip would overwrite a file of the bundle, or lie in a fold's folder.
         ModelError: if a fold is missing or has a wrong checksum.
         OutputError: if the zip cannot be written.
     """
+    require_not_inputs([zip_path], [bundle.descriptor_path, *bundle.fold_paths])
+    if any(fold.resolve() in Path(zip_path).resolve().parents for fold in bundle.fold_paths):
+        raise UsageError(f"{zip_path} would lie inside a fold and change it: name another place")
     verify_bundle(bundle, note=note)
     root = _root_name(bundle)
     files = sorted(_files_of(bundle, root))
@@ -163,9 +167,12 @@ def _safe_members(archive: zipfile.ZipFile, origin: str | Path) -> list[zipfile.
         reason = _danger(member)
         if reason:
             raise ModelError(f"{origin} was not unpacked: {member.filename!r} {reason}")
-    names = [member.filename.casefold() for member in members]
-    if not names or len(set(names)) < len(names):
+    names = {PurePosixPath(member.filename.casefold()) for member in members}
+    if not names or len(names) < len(members):
         raise ModelError(f"{origin} was not unpacked: it is empty or names a file twice")
+    both = sorted(str(parent) for name in names for parent in name.parents if parent in names)
+    if both:
+        raise ModelError(f"{origin} was not unpacked: {both[0]!r} is both a file and a folder in it")
     total = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
     if len(members) > _MAX_FILES or total > _MAX_TOTAL_BYTES:

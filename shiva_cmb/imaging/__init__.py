@@ -3,6 +3,7 @@
 from shiva_cmb.imaging.alignment import align_image, align_mask, binary_mask
 from shiva_cmb.imaging.chain import SpatialChain, chain_to_model_grid
 from shiva_cmb.imaging.checks import check_image
+from shiva_cmb.imaging.header_affine import check_affine
 from shiva_cmb.imaging.model_grid import ModelInput, Preprocessing, to_model_grid
 from shiva_cmb.imaging.reading import read_shape, read_volume
 from shiva_cmb.imaging.scaling import Scaling, scale_intensity
@@ -25,6 +26,7 @@ __all__ = [
     "align_mask",
     "binary_mask",
     "chain_to_model_grid",
+    "check_affine",
     "check_image",
     "read_shape",
     "read_volume",

@@ -24,9 +24,16 @@ def check_image(volume: Volume, name: str, note: Note = warn_user) -> Volume:
         note: is told how many voxels were repaired.
 
     Raises:
-        ImageError: if over 1 % of the voxels are not finite, or all have the same value.
+        ImageError: if the values are not real numbers, there are none, over 1 % of the voxels are
+            not finite, or all have the same value.
     """
     data = volume.data
+    if data.dtype.kind not in "iufb":
+        raise ImageError(
+            f"{name}: values of type {data.dtype}; expected one real number per voxel, as in a SWI"
+        )
+    if data.size == 0:
+        raise ImageError(f"{name}: the image has the shape {data.shape} and no voxels; expected a head scan")
     if data.dtype.kind == "f":
         bad = ~np.isfinite(data)
         count = int(np.count_nonzero(bad))
@@ -39,7 +46,7 @@ def check_image(volume: Volume, name: str, note: Note = warn_user) -> Volume:
             volume = volume.with_data(_from_nearest(data, bad, volume.spacing_mm))
             voxels = "1 voxel that was" if count == 1 else f"{count} voxels that were"
             note(f"{name}: {voxels} NaN or infinite took the value of the nearest valid one")
-    low, high = volume.data.min(), volume.data.max()
+    low, high = float(volume.data.min()), float(volume.data.max())
     if low == high:
         what = "is empty (all voxels are 0)" if low == 0 else f"is constant (all voxels are {low:g})"
         raise ImageError(f"{name}: the image {what}; expected a head scan")

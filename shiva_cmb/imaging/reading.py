@@ -1,8 +1,11 @@
 """Reading NIfTI files: one 3-D volume comes out, or one clear line says why not."""
 
+import gzip
 import logging
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from shiva_cmb.imaging.volume import Volume
 
 UNREADABLE = (OSError, EOFError, ValueError, zlib.error, MemoryError, ImageFileError, HeaderDataError)
 """What nibabel, gzip and numpy raise on files that are cut short or are no NIfTI."""
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_volume(path: str | Path, *, index: int | None = None, note: Note = warn_user) -> Volume:
@@ -38,20 +42,18 @@ def read_volume(path: str | Path, *, index: int | None = None, note: Note = warn
             volumes while `index` is None, or has an impossible affine.
     """
     path = Path(path)
-    image = _open(path)
+    image = _open_checked(path)
     shape = _spatial_shape(image, path)
     dtype = image.get_data_dtype()
     if dtype.kind not in "iuf":
         kind = "complex" if dtype.kind == "c" else "RGB" if dtype.names else str(dtype)
         raise ImageError(f"{path}: {kind} values; expected one real number per voxel, as in a SWI")
-    affine = header_affine(image.header, shape, str(path), note)
+    affine = header_affine(_header_as_stored(image), shape, str(path), note)
     slicer = _volume_slicer(image.shape, index, path)
     try:
         data = _values(image, slicer)
     except UNREADABLE as error:
-        raise ImageError(
-            f"{path}: cannot read the voxels, the file is cut short or damaged ({_said(error)})"
-        ) from error
+        raise _damaged(path, error) from error
     return Volume(data.reshape(shape, order="F"), affine)
 
 
@@ -59,29 +61,83 @@ def read_shape(path: str | Path) -> tuple[int, int, int]:
     """The number of voxels of an image along each axis, from its header alone.
 
     Raises:
-        ImageError: if there is no readable 3-D NIfTI file.
+        ImageError: if there is no readable NIfTI file with one 3-D volume.
     """
     path = Path(path)
-    return _spatial_shape(_open(path), path)
+    image = _open(path)
+    shape = _spatial_shape(image, path)
+    _volume_slicer(image.shape, None, path)
+    return shape
 
 
 def _open(path: Path) -> nib.Nifti1Pair:
-    """The header, with nibabel's remarks on header oddities that it mends kept off the screen."""
+    """The header, and the voxels when they are asked for."""
+    _require_file(path)
+    try:
+        with _without_remarks():
+            image = nib.load(path)
+    except UNREADABLE as error:
+        raise _no_nifti(path, _said(error)) from error
+    if not isinstance(image, nib.Nifti1Pair):
+        raise ImageError(f"{path}: is {type(image).__name__}; expected a NIfTI file (.nii or .nii.gz)")
+    return image
+
+
+def _open_checked(path: Path) -> nib.Nifti1Pair:
+    """As `_open`; a `.nii.gz` is read to its end first.
+
+    nibabel stops at the last voxel and so never reaches the checksum and the length behind it: a flipped bit
+    would be other voxels, without an error.
+    """
+    if not path.name.lower().endswith(".nii.gz"):
+        return _open(path)
+    _require_file(path)
+    try:
+        with path.open("rb") as packed:
+            if packed.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
+                raise _no_nifti(path, "it is not gzip-compressed")
+            packed.seek(0)
+            with gzip.GzipFile(fileobj=packed) as stream:
+                content = stream.read()
+    except PermissionError as error:
+        raise _no_nifti(path, _said(error)) from error
+    except UNREADABLE as error:
+        raise _damaged(path, error) from error
+    for kind in (nib.Nifti1Image, nib.Nifti2Image):
+        if kind.header_class.may_contain_header(content[: kind.header_class.sizeof_hdr]):
+            try:
+                with _without_remarks():
+                    return kind.from_bytes(content)
+            except UNREADABLE as error:
+                raise _no_nifti(path, _said(error)) from error
+    raise _no_nifti(path, "it has no NIfTI header")
+
+
+def _require_file(path: Path) -> None:
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; expected a NIfTI file (.nii or .nii.gz)")
     if not path.exists():
         raise ImageError(f"{path}: no such file")
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep nibabel's remarks on header oddities that it mends off the screen."""
     level = nibabel_logger.level
     nibabel_logger.setLevel(logging.CRITICAL)
     try:
-        image = nib.load(path)
-    except UNREADABLE as error:
-        raise ImageError(f"{path}: not a readable NIfTI file (.nii or .nii.gz): {_said(error)}") from error
+        yield
     finally:
         nibabel_logger.setLevel(level)
-    if not isinstance(image, nib.Nifti1Pair):
-        raise ImageError(f"{path}: is {type(image).__name__}; expected a NIfTI file (.nii or .nii.gz)")
-    return image
+
+
+def _header_as_stored(image: nib.Nifti1Pair) -> nib.Nifti1Header:
+    """The header with the voxel sizes that the file has: nibabel turns a 0 into 1 mm."""
+    header = image.header.copy()
+    with image.file_map["header" if "header" in image.file_map else "image"].get_prepare_fileobj() as stream:
+        block = stream.read(header.sizeof_hdr)
+    header["pixdim"][1:4] = type(header)(block, endianness=header.endianness, check=False)["pixdim"][1:4]
+    return header
 
 
 def _spatial_shape(image: nib.Nifti1Pair, path: Path) -> tuple[int, int, int]:
@@ -97,7 +153,7 @@ def _volume_slicer(shape: tuple[int, ...], index: int | None, path: Path) -> tup
     if count > 1 and index is None:
         raise ImageError(
             f"{path}: holds {count} volumes (shape {_times(shape)}), expected one: "
-            f"choose one with --volume N (0 to {count - 1})"
+            f"choose one with --volume N (0 to {count - 1}) or split the file"
         )
     index = index or 0
     if not 0 <= index < count:
@@ -115,6 +171,14 @@ def _values(image: nib.Nifti1Pair, slicer: tuple[Any, ...]) -> NDArray[Any]:
     # A copy, never a memory map: the input may be replaced while the volume lives.
     with np.errstate(over="ignore"):
         return np.array(data, dtype=dtype, order="F")
+
+
+def _no_nifti(path: Path, reason: str) -> ImageError:
+    return ImageError(f"{path}: not a readable NIfTI file (.nii or .nii.gz): {reason}")
+
+
+def _damaged(path: Path, error: BaseException) -> ImageError:
+    return ImageError(f"{path}: cannot read the voxels, the file is cut short or damaged ({_said(error)})")
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -9,13 +9,14 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from shiva_cmb.errors import ImageError, Note, warn_user
+from shiva_cmb.errors import ImageError, Note, UsageError, warn_user
 from shiva_cmb.imaging import (
     Grid,
     Volume,
     align_image,
     align_mask,
     binary_mask,
+    check_affine,
     check_image,
     read_volume,
 )
@@ -71,7 +72,7 @@ def read_subject(
     Raises:
         ImageError: if something cannot be used.
     """
-    given = [images] if isinstance(images, str | Path | Volume) else list(images)
+    given: list[ImageLike] = list(images) if isinstance(images, list | tuple) else [images]  # type: ignore[list-item]
     if not given:
         raise ImageError("no image was given")
     named = [(volume_name(image), read_image(image, index=index, note=note)) for image in given]
@@ -112,8 +113,18 @@ def volume_name(image: ImageLike) -> str:
 
 
 def read_image(image: ImageLike, *, index: int | None, note: Note) -> Volume:
-    """A volume as it is, or read from its file."""
-    return image if isinstance(image, Volume) else read_volume(image, index=index, note=note)
+    """A volume as it is, or read from its file.
+
+    Raises:
+        UsageError: if it is neither a `Volume` nor a path.
+        ImageError: if it cannot be used.
+    """
+    if isinstance(image, str | Path):
+        return read_volume(image, index=index, note=note)
+    if not isinstance(image, Volume):
+        raise UsageError(f"expected a path or a shiva_cmb.Volume, got {type(image).__name__}")
+    check_affine(image.affine, volume_name(image), note)
+    return image
 
 
 def _dilated(mask: NDArray[np.bool_], spacing_mm: Sequence[float], margin_mm: float) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """What the published `predict_one_file.py` does: images on the model grid in, the folds' mean map out."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from shiva_cmb.errors import ImageError, Note, warn_user
 from shiva_cmb.files import replacing
 from shiva_cmb.imaging import (
     Volume,
+    align_image,
     align_mask,
     binary_mask,
     check_image,
@@ -20,6 +22,8 @@ from shiva_cmb.imaging import (
     write_volume,
 )
 from shiva_cmb.lesions import LesionCriteria, find_lesions
+
+log = logging.getLogger(__name__)
 
 LARGEST_SCALED = 1.5
 """Scaled images reach 1 (SHIVA) or 1.3 at most; values far above mean that nobody scaled the image."""
@@ -61,9 +65,11 @@ def predict_one_file(job: OneFileJob, options: EngineOptions, note: Note = warn_
     ensemble = load_ensemble(job.models, shape=shape, channels=len(job.images), options=options, note=note)
     images = [_scaled_image(path, note) for path in job.images]
     grid = images[0].grid
-    for path, image in zip(job.images[1:], images[1:], strict=True):
-        if image.shape != grid.shape:
-            raise ImageError(f"{path} has the shape {image.shape}, but {job.images[0]} has {grid.shape}")
+    for number, path in enumerate(job.images[1:], start=1):
+        if images[number].shape != grid.shape:
+            shape = images[number].shape
+            raise ImageError(f"{path} has the shape {shape}, but {job.images[0]} has {grid.shape}")
+        images[number] = align_image(images[number], grid, str(path), note)
     mask = _mask(job.mask, images[0], note)
     criteria = job.change_criteria(ensemble.part.lesion_criteria())
     maps = ensemble.predict(
@@ -73,6 +79,7 @@ def predict_one_file(job: OneFileJob, options: EngineOptions, note: Note = warn_
         threshold=criteria.threshold,
     )
     probability = images[0].with_data(maps.mean)
+    log.info("%d folds, engine %s, precision %s", maps.n_folds, ensemble.engine, ensemble.precision)
     with replacing() as pending:
         write_volume(probability, pending.path(job.output), four_dimensional=True)
         if job.labels is None and job.table is None:
@@ -107,5 +114,9 @@ def _mask(path: Path | None, image: Volume, note: Note) -> NDArray[np.float32] |
     if path is None:
         return None
     values = align_mask(read_volume(path, note=note), image.grid, str(path), note)
-    binary_mask(values, str(path))  # refuses an empty one
+    brain = binary_mask(values, str(path))  # refuses an empty one
+    if values.min() < 0 or values.max() > 1:
+        low, high = values.min(), values.max()
+        note(f"{path} has values from {low:g} to {high:g}: above 0.5 counts as 1, the rest as 0")
+        return brain.astype(np.float32)
     return values

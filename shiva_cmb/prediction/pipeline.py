@@ -62,15 +62,15 @@ def predict(
     """
     settings = settings or PredictionSettings()
     step = on_step or (lambda name: None)
-    notes: list[str] = []
+    clock = _Clock()
+    step("loading the model")
+    ensemble = model if isinstance(model, Ensemble) else load_ensemble(model, note=note)
+    notes = list(ensemble.notes)  # what was assumed of the model matters to every result
 
     def say(line: str) -> None:
         notes.append(line)
         note(line)
 
-    clock = _Clock()
-    step("loading the model")
-    ensemble = model if isinstance(model, Ensemble) else load_ensemble(model, note=say)
     clock.lap("load_model_s")
     step("reading")
     subject = read_subject(image, mask, index=settings.volume_index, note=say)

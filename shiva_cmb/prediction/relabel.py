@@ -1,7 +1,7 @@
 """Lesions of a probability map that is there already, by other criteria, without the network."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from shiva_cmb.ensemble.checksums import sha256_of
-from shiva_cmb.errors import ImageError, Note, UsageError, warn_user
-from shiva_cmb.files import replacing, require_writable_folder
+from shiva_cmb.errors import DataError, ImageError, Note, UsageError, warn_user
+from shiva_cmb.files import replacing, require_not_inputs
 from shiva_cmb.imaging import align_image, align_mask, binary_mask, check_image, read_volume, write_volume
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
 from shiva_cmb.prediction.provenance import NOT_CLINICAL, describe_lesions, describe_software
-from shiva_cmb.prediction.result import write_json
+from shiva_cmb.prediction.result import make_folder, write_json
 
 
 def relabel(
@@ -47,33 +47,45 @@ def relabel(
         scan = check_image(read_volume(image, note=note), str(image), note)
         scan = align_image(scan, volume.grid, str(image), note)
     brain = None
-    if mask is not None:
+    if mask is None:
+        note("no brain mask was given: lesions outside the brain are kept, other than in a prediction")
+    else:
         values = align_mask(read_volume(mask, note=note), volume.grid, str(mask), note)
         brain = binary_mask(values, str(mask))
     return find_lesions(volume, criteria, image=scan, brain=brain)
 
 
 def save_relabelled(
-    found: FoundLesions, probability: str | Path, criteria: LesionCriteria, folder: str | Path
+    found: FoundLesions,
+    probability: str | Path,
+    criteria: LesionCriteria,
+    folder: str | Path,
+    others: Sequence[Path] = (),
 ) -> dict[str, Path]:
     """Write `NAME_labels.nii.gz`, `NAME_lesions.tsv` and `NAME_provenance.json` for `NAME_prob.nii.gz`.
 
     The provenance keeps what the prediction's own file beside the map says, and adds a `relabel` part.
 
+    Args:
+        found: what `relabel` gave.
+        probability: the map it was made from.
+        criteria: what counted as a lesion.
+        folder: made if it is missing.
+        others: further files it was made from, which must not be overwritten.
+
     Raises:
         OutputError: if something cannot be written; then nothing is.
-        UsageError: if the labels would overwrite the map.
+        UsageError: if a file it was made from would be overwritten.
+        DataError: if the prediction's own provenance cannot be read.
     """
-    probability, folder = Path(probability), Path(folder)
-    require_writable_folder(folder)
+    probability, folder = Path(probability), make_folder(folder)
     name = image_name(probability).removesuffix("_prob")
     written = {
         "labels": folder / f"{name}_labels.nii.gz",
         "lesions": folder / f"{name}_lesions.tsv",
         "provenance": folder / f"{name}_provenance.json",
     }
-    if written["labels"].resolve() == probability.resolve():
-        raise UsageError(f"{probability} would be overwritten by its own labels: name another output folder")
+    require_not_inputs(written.values(), [probability, *others])
     record = _earlier_record(probability.with_name(f"{name}_provenance.json"))
     record["relabel"] = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,12 +101,18 @@ def save_relabelled(
 
 
 def criteria_beside(probability: str | Path) -> LesionCriteria:
-    """The criteria the map's own provenance names, else the defaults."""
+    """The criteria the map's own provenance names, else the defaults.
+
+    Raises:
+        DataError: if the provenance cannot be read.
+    """
     path = Path(probability)
-    record = _earlier_record(path.with_name(f"{image_name(path).removesuffix('_prob')}_provenance.json"))
-    known = set(asdict(LesionCriteria()))
-    saved = record.get("criteria", {})
-    return LesionCriteria(**{key: value for key, value in saved.items() if key in known})
+    beside = path.with_name(f"{image_name(path).removesuffix('_prob')}_provenance.json")
+    saved = _earlier_record(beside).get("criteria", {})
+    try:
+        return LesionCriteria(**saved)
+    except (TypeError, ValueError, UsageError) as error:
+        raise DataError(f"{beside}: unusable criteria ({error}): mend it or move it away") from error
 
 
 def image_name(path: str | Path) -> str:
@@ -108,5 +126,7 @@ def _earlier_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is no readable JSON ({error}): move it away or mend it") from error
-    return dict(record)
+        raise DataError(f"{path} is no readable JSON ({error}): mend it or move it away") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path} is no provenance: expected a JSON object; mend it or move it away")
+    return record

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shiva_cmb.ensemble import EnsembleMaps
-from shiva_cmb.files import replacing, require_writable_folder
+from shiva_cmb.files import replacing, require_can_hold_results, require_not_inputs
 from shiva_cmb.imaging import SpatialChain, Volume, write_volume
 from shiva_cmb.lesions import FoundLesions, LesionTable
 
@@ -67,7 +67,7 @@ class Prediction:
         """Write `NAME_prob.nii.gz`, `NAME_labels.nii.gz`, `NAME_lesions.tsv` and `NAME_provenance.json`.
 
         Args:
-            folder: an existing folder.
+            folder: made if it is missing.
             name: what the file names start with.
             model_space: also write the scaled image, probability and labels on the model grid.
             spread: also write the folds' standard deviation and agreement.
@@ -77,9 +77,9 @@ class Prediction:
 
         Raises:
             OutputError: if something cannot be written; then nothing is.
+            UsageError: if a result would overwrite an image or mask it was made from.
         """
-        folder = Path(folder)
-        require_writable_folder(folder)
+        folder = make_folder(folder)
         volumes = {"prob": self.probability, "labels": self.labels}
         if spread:
             volumes |= {"std": self.deviation, "agreement": self.agreement}
@@ -94,12 +94,27 @@ class Prediction:
         written = {kind: folder / f"{name}_{kind}.nii.gz" for kind in volumes}
         written["lesions"] = folder / f"{name}_lesions.tsv"
         written["provenance"] = folder / f"{name}_provenance.json"
+        inputs = self.provenance["inputs"]
+        require_not_inputs(written.values(), [item["source"] for item in [*inputs["images"], inputs["mask"]]])
         with replacing() as pending:
             for kind, volume in volumes.items():
                 write_volume(volume, pending.path(written[kind]))
             self.lesions.write_tsv(pending.path(written["lesions"]))
             write_json(self.provenance, pending.path(written["provenance"]))
         return written
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Make a folder for results if it is not there.
+
+    Raises:
+        OutputError: if it cannot be made or written to.
+    """
+    folder = Path(folder)
+    require_can_hold_results(folder)
+    if not folder.exists():
+        folder.mkdir(exist_ok=True)
+    return folder
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

@@ -11,7 +11,7 @@ from scipy import ndimage
 from shiva_cmb.errors import DataError, Note, warn_user
 from shiva_cmb.imaging.volume import Grid, Volume
 
-SUBVOXEL = 0.5
+SUBVOXEL = 0.25
 """Native voxels are divided until their parts are at most this fraction of a model voxel wide."""
 
 
@@ -83,16 +83,22 @@ def _fullest_voxels(voxels: NDArray[np.intp], native: Grid, grid: Grid) -> NDArr
 
 def _grow_from_fullest(cells: NDArray[np.intp], filled: NDArray[np.intp], wanted: int) -> NDArray[np.intp]:
     """At most `wanted` of the `cells`, the fullest first, each touching one before: so it stays one piece."""
-    fill = {(int(x), int(y), int(z)): int(count) for (x, y, z), count in zip(cells, filled, strict=True)}
-    start = min(fill, key=lambda cell: (-fill[cell], cell))
-    border, seen = [(-fill[start], start)], {start}
+    middle = np.average(cells, axis=0, weights=filled)
+    away = np.square(cells - middle).sum(axis=1).round(6)
+    # Lowest first: the fullest, among equals the one nearest to the middle, and always the same one.
+    rank = {
+        (int(x), int(y), int(z)): (-int(count), float(distance))
+        for (x, y, z), count, distance in zip(cells, filled, away, strict=True)
+    }
+    start = min(rank, key=lambda cell: (rank[cell], cell))
+    border, seen = [(rank[start], start)], {start}
     chosen: list[tuple[int, int, int]] = []
     while border and len(chosen) < wanted:
         cell = heapq.heappop(border)[1]
         chosen.append(cell)
         for step in itertools.product((-1, 0, 1), repeat=3):
             neighbour = (cell[0] + step[0], cell[1] + step[1], cell[2] + step[2])
-            if neighbour in fill and neighbour not in seen:
+            if neighbour in rank and neighbour not in seen:
                 seen.add(neighbour)
-                heapq.heappush(border, (-fill[neighbour], neighbour))
+                heapq.heappush(border, (rank[neighbour], neighbour))
     return np.array(chosen, np.intp)

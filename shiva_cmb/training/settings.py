@@ -90,7 +90,6 @@ QUICK = TrainingSettings(
     steps_per_epoch=80,
     batch_size=2,
     patch=(32, 32, 32),
-    lesion_fraction=0.9,
     learning_rate=3e-3,
     network=ShivaUNet(
         first_filters=8,

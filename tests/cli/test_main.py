@@ -108,7 +108,7 @@ def test_a_bad_image_is_one_line_and_leaves_nothing(
     assert "scan.nii.gz" in lines[-1]
     assert word.split()[0].lower() in lines[-1].lower()
     assert "Traceback" not in "".join(lines)
-    assert not any(out.iterdir())
+    assert not out.exists()
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path, capsys: Capture) -> None:
@@ -214,3 +214,50 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_result_never_overwrites_what_it_was_made_from(
+    saved_ball: Ball, dot_bundle: Bundle, tmp_path: Path, capsys: Capture
+) -> None:
+    image, mask, _ = saved_ball
+    mine = tmp_path / "swi_labels.nii.gz"
+    mine.write_bytes(mask.read_bytes())
+    (tmp_path / "sub").mkdir()
+    out = str(tmp_path / "sub" / "..")
+    assert main(["predict", str(image), "-m", str(dot_bundle.folder), "-b", str(mine), "-o", out]) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert mine.read_bytes() == mask.read_bytes()
+    assert not (tmp_path / "swi_prob.nii.gz").exists()
+
+
+def test_remarks_on_the_model_are_in_the_provenance(
+    saved_ball: Ball, dot_folds: list[Path], tmp_path: Path
+) -> None:
+    image, mask, _ = saved_ball
+    out = tmp_path / "out"
+    assert main(["predict", str(image), "-m", str(dot_folds[0]), "-b", str(mask), "-o", str(out)]) == 0
+    notes = json.loads((out / "swi_provenance.json").read_text())["notes"]
+    assert any("without a description" in line for line in notes)
+
+
+def test_json_tells_of_a_failure_too(dot_bundle: Bundle, tmp_path: Path, capsys: Capture) -> None:
+    arguments = ["predict", str(tmp_path / "no.nii.gz"), "-m", str(dot_bundle.folder), "--json"]
+    assert main([*arguments, "-o", str(tmp_path / "o")]) == 1
+    (failure,) = json.loads(capsys.readouterr().out)["failures"]
+    assert "no such file" in failure["error"]
+
+
+def test_nothing_is_made_when_the_model_is_wrong(tmp_path: Path) -> None:
+    assert main(["predict", "a.nii.gz", "-m", str(tmp_path / "no"), "-o", str(tmp_path / "new")]) == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_record_beside_a_map_is_named(
+    saved_ball: Ball, dot_bundle: Bundle, tmp_path: Path, capsys: Capture
+) -> None:
+    image, mask, _ = saved_ball
+    out = tmp_path / "out"
+    main(["predict", str(image), "-m", str(dot_bundle.folder), "-b", str(mask), "-o", str(out)])
+    (out / "swi_provenance.json").write_text('{"criteria": {"threshold": "a"}}')
+    assert main(["relabel", str(out / "swi_prob.nii.gz"), "-o", str(tmp_path / "again")]) == 1
+    assert "swi_provenance.json" in capsys.readouterr().err

@@ -140,3 +140,30 @@ def test_one_broken_fold_stops_the_run(
     arguments = ["-i", str(scaled[0]), "-m", str(dot_folds[0]), "-m", str(broken)]
     assert main([*arguments, "-o", str(tmp_path / "map.nii.gz")]) == 1
     assert not (tmp_path / "map.nii.gz").exists()
+
+
+def test_a_mask_of_0_and_255_means_0_and_1(
+    scaled: tuple[Path, Path, np.ndarray, np.ndarray],
+    dot_folds: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    image_path, _, image, mask = scaled
+    affine = nib.load(image_path).affine
+    nib.save(nib.Nifti1Image((255 * (mask > 0.5)).astype(np.uint8), affine), tmp_path / "m255.nii.gz")
+    output = tmp_path / "map.nii.gz"
+    arguments = ["-i", str(image_path), "-b", str(tmp_path / "m255.nii.gz"), "-m", str(dot_folds[0])]
+    assert main([*arguments, "-o", str(output), "--precision", "f32"]) == 0
+    assert "255" in capsys.readouterr().err
+    expected = _reference(dot_folds[:1], image, (mask > 0.5).astype(np.float32))
+    np.testing.assert_allclose(np.asarray(nib.load(output).dataobj), expected, rtol=0, atol=1e-5)
+
+
+def test_a_model_is_never_overwritten(
+    scaled: tuple[Path, Path, np.ndarray, np.ndarray], dot_folds: list[Path], tmp_path: Path
+) -> None:
+    model = tmp_path / "model.h5"
+    model.write_bytes(dot_folds[0].read_bytes())
+    outputs = ["-o", str(tmp_path / "map.nii.gz"), "--table", str(model)]
+    assert main(["-i", str(scaled[0]), "--m", str(model), *outputs]) == 2
+    assert model.read_bytes() == dot_folds[0].read_bytes()

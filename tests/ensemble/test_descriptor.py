@@ -68,6 +68,13 @@ def test_a_figure_that_is_not_defined_is_written_as_null() -> None:
         (content(scaling={"scheme": "minmax"}), r"shiva_cmb\.scaling\.scheme: .* received 'minmax'"),
         (content(input={"shape": [160, 214]}), r"shiva_cmb\.input\.shape"),
         (content(folds=[{"file": "m/other.h5"}]), "shiva_cmb.folds names"),
+        (content(operating_point={"threshold": 1}), r"shiva_cmb\.operating_point\.threshold: .*received '1'"),
+        (
+            content(operating_point={"threshold": 0.5, "peak_threshold": 0.4}),
+            r"shiva_cmb\.operating_point\.peak_threshold: .* not below the threshold 0\.5, received '0\.4'",
+        ),
+        (content(operating_point={"peak_threshold": 1.0}), r"operating_point\.peak_threshold"),
+        (content(channels=[]), r"shiva_cmb\.channels"),
         (content(schema_version=2), "newer shiva_cmb"),
         ({"version": "v1"}, "'files' is missing"),
         ({"files": []}, "files"),

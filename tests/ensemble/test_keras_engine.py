@@ -113,3 +113,11 @@ def test_onnx_agrees(tmp_path: Path, dot_folds: list[Path]) -> None:
     image = np.random.default_rng(0).random((1, *model.input_shape[1:]), dtype=np.float32)
     (got,) = session.run(None, {session.get_inputs()[0].name: image})
     np.testing.assert_allclose(got, model(image, training=False), atol=1e-5)
+
+
+def test_trusting_a_model_once_is_not_trusting_it_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "spy.h5"
+    save_with_lambda(path, tmp_path / "ran")
+    load_ensemble(path, shape=(4, 4, 4), options=EngineOptions(trust_model_code=True))
+    with pytest.raises(ModelError, match="spy"):
+        load_ensemble(path, shape=(4, 4, 4))

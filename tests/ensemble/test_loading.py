@@ -153,3 +153,66 @@ def test_what_is_no_model_is_named(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.h5 is no HDF5"):
         load_ensemble(path)
+
+
+@pytest.mark.parametrize("name", ["ensemble.bin", "ensemble.xml", "sha256.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_cache_entry_is_made_anew(
+    tmp_path: Path, dot_folds: list[Path], monkeypatch: pytest.MonkeyPatch, name: str, damage: str
+) -> None:
+    monkeypatch.setenv("SHIVA_CMB_CACHE", str(tmp_path / "cache"))
+    before = _mean(load_ensemble(dot_folds[0], shape=DOT_GRID, options=F32), _image())
+    (entry,) = (tmp_path / "cache").iterdir()
+    if damage == "gone":
+        (entry / name).unlink()
+    else:
+        (entry / name).write_bytes((entry / name).read_bytes()[:-7])
+    after = _mean(load_ensemble(dot_folds[0], shape=DOT_GRID, options=F32), _image())
+    np.testing.assert_array_equal(after, before)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_others_may_read_the_cache(
+    tmp_path: Path, dot_folds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHIVA_CMB_CACHE", str(tmp_path / "cache"))
+    load_ensemble(dot_folds[0], shape=DOT_GRID, options=F32)
+    (entry,) = (tmp_path / "cache").iterdir()
+    assert entry.stat().st_mode & 0o055 == 0o055
+
+
+def test_several_threads_may_share_an_ensemble(dot_bundle: Bundle) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    ensemble = load_ensemble(dot_bundle.folder, options=F32)
+    expected = [ensemble.predict(_image(seed)).mean for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda seed: ensemble.predict(_image(seed)).mean, range(4)))
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_gives_no_probabilities_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    image = keras.layers.Input((8, 8, 8, 1))
+    model = keras.Model(image, keras.layers.Conv3D(1, 1)(image))
+    model.layers[-1].set_weights([np.full((1, 1, 1, 1, 1), 3.0), np.array([-1.0])])
+    model.save(tmp_path / "linear.h5", include_optimizer=False)
+    ensemble = load_ensemble(tmp_path / "linear.h5", shape=(8, 8, 8), options=F32)
+    with pytest.raises(ModelError, match="expected probabilities"):
+        ensemble.predict(np.ones((8, 8, 8), np.float32))
+
+
+def test_bare_folds_bring_their_own_shape_and_it_is_said_what_is_assumed(dot_folds: list[Path]) -> None:
+    notes: list[str] = []
+    ensemble = load_ensemble(dot_folds, options=F32, note=notes.append)
+    assert ensemble.part.input.shape == DOT_GRID
+    assert any("without a description" in line for line in ensemble.notes)
+    assert list(ensemble.notes) == notes
+
+
+def test_one_fold_twice_is_said(dot_folds: list[Path]) -> None:
+    notes: list[str] = []
+    load_ensemble([dot_folds[0], dot_folds[0]], shape=DOT_GRID, options=F32, note=notes.append)
+    assert any("more than once" in line for line in notes)

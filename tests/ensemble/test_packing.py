@@ -76,6 +76,17 @@ def test_packing_twice_gives_the_same_bytes(bundle: Bundle, packed: Path, tmp_pa
     assert sha256_of(again) == sha256_of(packed)
 
 
+def test_a_bundle_is_not_packed_over_itself(bundle: Bundle) -> None:
+    before = sorted(bundle.folder.rglob("*"))
+    for path in (bundle.descriptor_path, bundle.folder / ".." / "SWI-CMB" / "fold_0.h5"):
+        with pytest.raises(UsageError, match="would be overwritten"):
+            pack_bundle(bundle, path)
+    with pytest.raises(UsageError, match="inside a fold"):
+        pack_bundle(bundle, bundle.fold_paths[1] / "model.zip")
+    assert sorted(bundle.folder.rglob("*")) == before
+    verify_bundle(bundle)
+
+
 def test_a_damaged_bundle_is_not_packed(bundle: Bundle, tmp_path: Path) -> None:
     bundle.fold_paths[0].write_bytes(b"damaged")
     with pytest.raises(ModelError, match=r"fold_0\.h5 has md5"):
@@ -129,6 +140,8 @@ def link(name: str) -> zipfile.ZipInfo:
         ("m\\evil", "reads differently"),
         (link("m/fold_9.h5"), "is a link"),
         ("M/FOLD_0.h5", "names a file twice"),
+        ("m//./fold_0.h5", "names a file twice"),
+        ("m/fold_0.h5/inside", "'m/fold_0.h5' is both a file and a folder"),
     ],
 )
 def test_an_archive_that_could_write_elsewhere_is_refused(
@@ -196,16 +209,61 @@ def test_importing_fold_files_takes_the_size_they_state(tmp_path: Path) -> None:
 
 
 def test_importing_folds_with_what_is_known_of_them_assumes_nothing(tmp_path: Path) -> None:
-    part = ShivaCmbPart(input=InputPart(shape=(32, 40, 36)), channels=("t2s",))
-    imported = import_model([keras_file(tmp_path / "a.h5")], tmp_path / "mine", part=part)
+    known = {
+        "input": {"spacing_mm": (1.5, 1.5, 1.5)},
+        "channels": ["t2s"],
+        "preprocessing": "shiva_cmb",
+        "scaling": {"scheme": "zscore"},
+        "averaging": "predict_one_file",
+    }
+    source = keras_file(tmp_path / "a.h5")
+    imported = import_model([source], tmp_path / "mine", changes=known, note=pytest.fail)
     assert imported.descriptor.modalities == ("t2s",)
+    assert imported.part.input == InputPart(shape=(32, 40, 36), spacing_mm=(1.5, 1.5, 1.5))
+
+
+def test_one_option_leaves_the_others_as_published(tmp_path: Path) -> None:
+    notes: list[str] = []
+    changes = {"scaling": {"scheme": "zscore"}}
+    source = keras_file(tmp_path / "a.h5")
+    part = import_model([source], tmp_path / "mine", changes=changes, note=notes.append).part
+    assert (part.scaling.scheme, part.preprocessing) == ("zscore", "shivai")
+    assert (part.averaging, part.input.shape) == ("shiva_predict_multi", (32, 40, 36))
+    assert "preprocessing, averaging, voxel size" in notes[0]
+
+
+def test_options_are_laid_over_what_the_bundle_says(packed: Path, tmp_path: Path) -> None:
+    changes = {"scaling": {"scheme": "zscore"}, "channels": ["t2s"]}
+    imported = import_model([packed], tmp_path / "mine", changes=changes, note=pytest.fail)
+    assert (imported.part.scaling.scheme, imported.part.scaling.percentile) == ("zscore", 99.0)
+    assert imported.part.channels == imported.descriptor.modalities == ("t2s",)
+    assert imported.part.input.shape == (32, 40, 36)
+    assert imported.part.folds[0].validation_cases == ("case 1",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scaling": {"scheme": "minmax"}}, r"scaling\.scheme: .* received 'minmax'"),
+        ({"channels": []}, "channels"),
+        ({"scalling": 1}, "unknown key 'scalling'"),
+    ],
+)
+def test_a_wrong_option_is_named(
+    packed: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        import_model([packed], tmp_path / "mine", changes=changes)
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_descriptor_may_lie_elsewhere(tmp_path: Path) -> None:
     folds = saved_model(tmp_path / "downloads/any/x.tf_inference", b"graph")
     descriptor = tmp_path / "published.json"
     files = [{"name": "SWI-CMB/x.tf_inference"}]
-    descriptor.write_text(json.dumps({"version": "v2", "architecture": "kept", "files": files}))
+    descriptor.write_text(
+        json.dumps({"version": "v2", "architecture": "kept", "modalities": ["t2s"], "files": files})
+    )
     for number, source in enumerate((folds, tmp_path / "downloads")):
         notes: list[str] = []
         imported = import_model(
@@ -213,6 +271,7 @@ def test_a_descriptor_may_lie_elsewhere(tmp_path: Path) -> None:
         )
         assert imported.fold_paths == (tmp_path / f"mine{number}" / "x.tf_inference",)
         assert (imported.descriptor.model_extra or {})["architecture"] == "kept"
+        assert imported.descriptor.modalities == ("t2s",)
         assert any("SHiVAi's preprocessing" in note for note in notes)
 
 
@@ -240,8 +299,8 @@ def test_folds_with_foreign_code_are_imported_only_when_trusted(tmp_path: Path) 
     with pytest.raises(ModelError, match=r"a\.h5 was not loaded.*'spy' \(Lambda.*--trust-model-code"):
         import_model([source], tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
-    part = ShivaCmbPart()
-    verify_bundle(import_model([source], tmp_path / "mine", part=part, trust_model_code=True))
+    trusted = import_model([source], tmp_path / "mine", trust_model_code=True, note=lambda _: None)
+    verify_bundle(trusted)
 
 
 def test_sources_that_do_not_go_together_are_refused(bundle: Bundle, packed: Path, tmp_path: Path) -> None:
@@ -252,3 +311,15 @@ def test_sources_that_do_not_go_together_are_refused(bundle: Bundle, packed: Pat
     (tmp_path / "nothing").mkdir()
     with pytest.raises(ModelError, match="neither a descriptor nor folds"):
         import_model([tmp_path / "nothing"], tmp_path / "mine")
+
+
+def test_a_zip_without_a_model_is_named(tmp_path: Path) -> None:
+    archive = tmp_path / "nothing.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("some/readme.txt", "hello")
+    with pytest.raises(ModelError, match=r"nothing\.zip holds neither a descriptor nor folds"):
+        import_model([archive], tmp_path / "mine")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("m/model_info.json", "{")
+    with pytest.raises(ModelError, match=r"nothing\.zip/m/model_info\.json is not a readable JSON"):
+        import_model([archive], tmp_path / "mine")

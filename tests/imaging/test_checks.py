@@ -52,3 +52,16 @@ def test_too_many_bad_voxels():
 def test_without_content(value, word, dtype):
     with pytest.raises(ImageError, match=word):
         check_image(Volume(np.full(GRID.shape, value, dtype), GRID.affine), "a.nii")
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, object])
+def test_values_that_are_no_real_numbers(dtype):
+    with pytest.raises(ImageError, match=r"a\.nii: values of type .* one real number"):
+        check_image(Volume(smooth_image(GRID).data.astype(dtype), GRID.affine), "a.nii")
+
+
+def test_a_mask_of_one_value_and_an_image_of_none():
+    with pytest.raises(ImageError, match="constant"):
+        check_image(Volume(np.ones(GRID.shape, bool), GRID.affine), "a.nii")
+    with pytest.raises(ImageError, match="no voxels"):
+        check_image(Volume(np.ones((0, 4, 4)), GRID.affine), "a.nii")

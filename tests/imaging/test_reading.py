@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from shiva_cmb.errors import ImageError
-from shiva_cmb.imaging import read_volume, write_volume
+from shiva_cmb.imaging import read_shape, read_volume, write_volume
 from tests.imaging.samples import make_grid, smooth_image
 
 GRID = make_grid((7, 8, 9), (0.5, 0.7, 2.0), "LPS", (5, -8, 12))
@@ -63,7 +63,9 @@ def test_several_volumes_need_a_choice(tmp_path):
     path = save(tmp_path / "echoes.nii.gz", data)
     message = refused(path)
     assert "3 volumes" in message
-    assert "--volume N" in message
+    assert "--volume N (0 to 2) or split the file" in message
+    with pytest.raises(ImageError, match="3 volumes"):
+        read_shape(path)
     assert np.array_equal(read_volume(path, index=2).data, data[..., 2])
     assert "no volume 3" in refused(path, index=3)
     assert "no volume -1" in refused(path, index=-1)
@@ -171,6 +173,42 @@ def test_truncated_file(tmp_path, name, part):
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
     refused(path)
+
+
+@pytest.mark.parametrize("cut", range(1, 10))
+def test_a_few_bytes_missing_at_the_end(tmp_path, cut):
+    path = tmp_path / "a.nii.gz"
+    write_volume(smooth_image(GRID), path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert "cut short or damaged" in refused(path)
+
+
+def test_a_flipped_bit_is_never_other_voxels(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    write_volume(smooth_image(GRID), path)
+    content = path.read_bytes()
+    for place in range(20, len(content), 97):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        assert "cut short or damaged" in refused(path)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("order", "<>")
+def test_both_byte_orders_and_versions_compressed(tmp_path, kind, order):
+    values = np.arange(7 * 8 * 9, dtype=np.int16).reshape(GRID.shape)
+    image = kind(values, GRID.affine, kind.header_class(endianness=order))
+    image.set_sform(GRID.affine, code=1)
+    nib.save(image, tmp_path / "a.nii.gz")
+    volume = read_volume(tmp_path / "a.nii.gz")
+    assert np.array_equal(volume.data, values)
+    assert volume.grid.matches(GRID)
+    assert read_shape(tmp_path / "a.nii.gz") == GRID.shape
+
+
+def test_a_plain_file_with_a_compressed_name(tmp_path):
+    write_volume(smooth_image(GRID), tmp_path / "a.nii")
+    path = (tmp_path / "a.nii").rename(tmp_path / "a.nii.gz")
+    assert "not a readable NIfTI file" in refused(path)
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (1, 20, 30), (20, 30, 1, 4)])

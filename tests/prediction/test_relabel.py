@@ -5,10 +5,14 @@ import numpy as np
 import pytest
 
 from shiva_cmb.ensemble import Bundle
-from shiva_cmb.errors import ImageError, UsageError
+from shiva_cmb.errors import DataError, ImageError
 from shiva_cmb.imaging import Volume, read_volume, write_volume
 from shiva_cmb.lesions import LesionCriteria
 from shiva_cmb.prediction import criteria_beside, predict, relabel, save_relabelled
+
+
+def _quiet(line: str) -> None:
+    """These tests are not about what is said."""
 
 
 @pytest.fixture
@@ -29,14 +33,14 @@ def test_the_same_criteria_give_the_same_lesions(
 
 
 def test_a_higher_threshold_gives_smaller_lesions(predicted: Path) -> None:
-    low = relabel(predicted, LesionCriteria(threshold=0.2))
-    high = relabel(predicted, LesionCriteria(threshold=0.9))
+    low = relabel(predicted, LesionCriteria(threshold=0.2), note=_quiet)
+    high = relabel(predicted, LesionCriteria(threshold=0.9), note=_quiet)
     assert (high.labels.data > 0).sum() < (low.labels.data > 0).sum()
 
 
 def test_saving_keeps_the_predictions_own_record(predicted: Path, tmp_path: Path) -> None:
     criteria = LesionCriteria(threshold=0.9)
-    written = save_relabelled(relabel(predicted, criteria), predicted, criteria, tmp_path)
+    written = save_relabelled(relabel(predicted, criteria, note=_quiet), predicted, criteria, tmp_path)
     record = json.loads(written["provenance"].read_text())
     assert record["criteria"]["threshold"] == 0.5
     assert record["relabel"]["criteria"]["threshold"] == 0.9
@@ -46,12 +50,18 @@ def test_saving_keeps_the_predictions_own_record(predicted: Path, tmp_path: Path
 def test_a_map_that_is_no_probability_is_refused(tmp_path: Path) -> None:
     write_volume(Volume(np.full((4, 4, 4), 7.0, np.float32), np.eye(4)), tmp_path / "x_prob.nii.gz")
     with pytest.raises(ImageError, match=r"\[0, 1\]"):
-        relabel(tmp_path / "x_prob.nii.gz", LesionCriteria())
+        relabel(tmp_path / "x_prob.nii.gz", LesionCriteria(), note=_quiet)
 
 
 def test_a_broken_record_is_named_and_kept(predicted: Path) -> None:
     record = predicted.with_name("swi_provenance.json")
     record.write_text("{broken")
-    with pytest.raises(UsageError, match="swi_provenance"):
+    with pytest.raises(DataError, match="swi_provenance"):
         criteria_beside(predicted)
     assert record.read_text() == "{broken"
+
+
+def test_it_is_said_that_lesions_outside_the_brain_stay(predicted: Path) -> None:
+    notes: list[str] = []
+    relabel(predicted, LesionCriteria(), note=notes.append)
+    assert any("no brain mask" in line for line in notes)

@@ -23,7 +23,7 @@ def native_grid(spacing_mm: tuple[float, float, float], angles: tuple[float, flo
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=40)
 @given(
     spacing_mm=st.tuples(st.floats(0.4, 1.2), st.floats(0.4, 1.2), st.floats(0.5, 4.0)),
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
@@ -51,7 +51,7 @@ def test_every_bleed_keeps_place_and_volume(
         offsets = np.linalg.norm(MODEL.to_world(label.centres) - middle, axis=1)
         own = found[tuple(label.centres[offsets.argmin()])]
         place_mm = MODEL.to_world(np.argwhere(found == own).mean(axis=0))
-        assert np.linalg.norm(place_mm - middle) < 1.0
+        assert np.linalg.norm(place_mm - middle) < max(1.0, max(spacing_mm) / 2)
         volume_mm3 = len(voxels) * native.voxel_volume_mm3
         assert (found == own).sum() == pytest.approx(max(volume_mm3, 1.0), abs=0.51)
 

@@ -1,6 +1,8 @@
 """Settings that cannot work are refused before any work."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -36,3 +38,8 @@ def test_settings_fit_into_a_json() -> None:
     assert settings["patch"] == [32, 32, 32]
     assert settings["scaling"]["scheme"] == "p99"
     assert settings["network"]["first_filters"] == QUICK.network.first_filters
+
+
+def test_importing_the_room_leaves_heavy_libraries_alone() -> None:
+    code = "import sys, shiva_cmb.training; raise SystemExit(bool({'keras', 'sklearn'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -174,7 +174,7 @@ def test_finds_most_bleeds_of_an_unseen_head(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     heads = [make_head(rng, SMALL_HEAD) for _ in range(7)]
     unseen = heads.pop()
-    settings = replace(QUICK, shape=(64, 72, 64), patch=(32, 32, 32))
+    settings = replace(QUICK, epochs=4, shape=(64, 72, 64))
     folder = train_folds(read_cases(write_heads(tmp_path, heads)), tmp_path / "model", settings)
     model_input = to_model_grid(unseen.image, unseen.brain.data > 0, Preprocessing(shape=settings.shape))
     maps = [
