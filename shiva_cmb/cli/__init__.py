@@ -1,1 +1,1 @@
-"""TODO-room"""
+"""The commands: one file each, put together in `main`."""

@@ -123,7 +123,7 @@ def read_image(image: ImageLike, *, index: int | None, note: Note) -> Volume:
         return read_volume(image, index=index, note=note)
     if not isinstance(image, Volume):
         raise UsageError(f"expected a path or a shiva_cmb.Volume, got {type(image).__name__}")
-    check_affine(image.affine, volume_name(image), note)
+    check_affine(image.affine, volume_name(image), note, image.shape)
     return image
 
 

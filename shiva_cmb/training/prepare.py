@@ -78,6 +78,7 @@ def prepare_case(
 
 def _brain(case: Case, image: Volume, note: Note) -> NDArray[np.bool_]:
     if case.mask is None:
+        note(f"{case.image}: no brain mask is listed; the brain was estimated roughly")
         return rough_brain_mask(image)
     mask = align_mask(read_volume(case.mask, note=note), image.grid, str(case.mask), note)
     return binary_mask(mask, str(case.mask))
