@@ -132,9 +132,8 @@ class Ensemble:
         image = channels.astype(np.float32, copy=False)
         if mask is not None and rule.mask_input:
             image = image * mask[..., None].astype(np.float32, copy=False)
-        with (
-            self._lock
-        ):  # the engine's outputs are overwritten by its next call, which may be another thread's
+        # the engine's outputs are overwritten by its next call, which may be another thread's
+        with self._lock:
             return average_folds(list(self._engine.fold_outputs(image[None])), mask, rule, limit)
 
 
