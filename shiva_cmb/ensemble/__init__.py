@@ -1,7 +1,16 @@
 """The model: bundles on disk, model formats, engines, and the averaging of folds."""
 
 from shiva_cmb.ensemble.averaging import AVERAGING, Averaging, AveragingName, EnsembleMaps, average_folds
-from shiva_cmb.ensemble.bundle import Bundle, FoldFile, Identity, open_bundle, verify_bundle, write_bundle
+from shiva_cmb.ensemble.bundle import (
+    Bundle,
+    FoldFile,
+    Identity,
+    open_bundle,
+    update_operating_point,
+    verify_bundle,
+    write_bundle,
+)
+from shiva_cmb.ensemble.descriptor import OperatingPoint
 from shiva_cmb.ensemble.loading import EngineOptions, Ensemble, find_model, load_ensemble
 
 __all__ = [
@@ -14,10 +23,12 @@ __all__ = [
     "EnsembleMaps",
     "FoldFile",
     "Identity",
+    "OperatingPoint",
     "average_folds",
     "find_model",
     "load_ensemble",
     "open_bundle",
+    "update_operating_point",
     "verify_bundle",
     "write_bundle",
 ]

@@ -3,13 +3,20 @@
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from shiva_cmb.ensemble.checksums import Checksums, checksums_of
-from shiva_cmb.ensemble.descriptor import Descriptor, FileEntry, FoldPart, ShivaCmbPart, read_descriptor
+from shiva_cmb.ensemble.descriptor import (
+    Descriptor,
+    FileEntry,
+    FoldPart,
+    OperatingPoint,
+    ShivaCmbPart,
+    read_descriptor,
+)
 from shiva_cmb.errors import ModelError, Note, warn_user
-from shiva_cmb.files import new_directory
+from shiva_cmb.files import new_directory, replacing
 
 DESCRIPTOR_NAME = "model_info.json"
 _SUFFIX_OF_DIRECTORIES = ".tf_inference"  # how the published SHIVA SavedModels are named
@@ -167,6 +174,19 @@ def write_bundle(
         )
         (temporary / DESCRIPTOR_NAME).write_text(descriptor.to_json(), encoding="utf-8")
     return open_bundle(folder)
+
+
+def update_operating_point(bundle: Bundle, point: OperatingPoint) -> Bundle:
+    """Write another operating point into a bundle's descriptor; everything else in it stays.
+
+    Raises:
+        OutputError: if the descriptor cannot be written.
+    """
+    part = bundle.part.model_copy(update={"operating_point": point})
+    descriptor = bundle.descriptor.model_copy(update={"shiva_cmb": part})
+    with replacing() as pending:
+        pending.path(bundle.descriptor_path).write_text(descriptor.to_json(), encoding="utf-8")
+    return replace(bundle, descriptor=descriptor)
 
 
 def _find_descriptor(path: Path) -> Path:

@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from shiva_cmb.ensemble.bundle import Bundle, FoldFile, Identity, open_bundle, verify_bundle, write_bundle
+from shiva_cmb.ensemble.bundle import (
+    Bundle,
+    FoldFile,
+    Identity,
+    open_bundle,
+    update_operating_point,
+    verify_bundle,
+    write_bundle,
+)
 from shiva_cmb.ensemble.checksums import md5_of
-from shiva_cmb.ensemble.descriptor import ShivaCmbPart
+from shiva_cmb.ensemble.descriptor import OperatingPoint, ShivaCmbPart
 from shiva_cmb.errors import ModelError, OutputError
 
 PUBLISHED = Path(__file__).parents[2] / "model_info"
@@ -30,6 +38,20 @@ def test_a_written_bundle_opens_and_verifies(bundle: Bundle) -> None:
     assert [path.name for path in again.fold_paths] == ["fold_0.h5", "fold_1.tf_inference"]
     assert [sums.md5 for sums in verify_bundle(again)] == [entry.md5 for entry in again.descriptor.files]
     assert again.part.folds[0].validation_cases == ("case 1",)
+
+
+def test_another_operating_point_changes_nothing_else(bundle: Bundle) -> None:
+    before = json.loads(bundle.descriptor_path.read_text())
+    point = OperatingPoint(threshold=0.3, min_volume_mm3=4.0, curve=({"threshold": 0.3, "f1": 0.8},))
+    update_operating_point(bundle, point)
+    again = open_bundle(bundle.folder)
+    assert again.part.lesion_criteria().threshold == 0.3
+    assert again.part.lesion_criteria().min_volume_mm3 == 4.0
+    after = json.loads(bundle.descriptor_path.read_text())
+    assert after["shiva_cmb"].pop("operating_point")["curve"] == [{"threshold": 0.3, "f1": 0.8}]
+    before["shiva_cmb"].pop("operating_point")
+    assert after == before
+    verify_bundle(again)
 
 
 def test_the_descriptor_has_what_shivai_reads(bundle: Bundle) -> None:
