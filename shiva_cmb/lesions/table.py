@@ -1,18 +1,15 @@
 """The table of lesions: one row each, to and from tab-separated text."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from shiva_cmb.errors import DataError
+from shiva_cmb.tables import MISSING, read_table, write_tsv
 
 SizeFlag = Literal["<2 mm", "2-10 mm", ">10 mm"]
 """Below, within and above the 2 to 10 mm that define a microbleed."""
-
-MISSING = "n/a"
-"""What BIDS writes for a value that is not there; pandas and R read it as such."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +84,7 @@ class LesionTable:
         Raises:
             OSError: if the file cannot be written (`files.replacing` turns that into an OutputError).
         """
-        with Path(path).open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            for record in self.as_records():
-                writer.writerow([_as_text(value) for value in record.values()])
+        write_tsv(path, tuple(_COLUMNS), self.as_records())
 
     @classmethod
     def read_tsv(cls, path: str | Path) -> "LesionTable":
@@ -100,29 +93,18 @@ class LesionTable:
         Raises:
             DataError: if the file is missing, lacks a column, or holds a value that does not fit.
         """
-        try:
-            with Path(path).open(encoding="utf-8", newline="") as stream:
-                reader = csv.DictReader(stream, delimiter="\t")
-                absent = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-                if absent:
-                    raise DataError(f"{path}: not a lesion table, it has no column {', '.join(absent)}")
-                return cls(tuple(_as_lesion(row, path, reader.line_num) for row in reader))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path}: cannot read this as a lesion table ({error})") from error
-
-
-def _as_text(value: int | float | str | None) -> str:
-    """One cell."""
-    if value is None:
-        return MISSING
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        table = read_table(path, what="lesion table", delimiter="\t")
+        absent = [name for name in _COLUMNS if name not in table.columns]
+        if absent:
+            raise DataError(f"{path}: not a lesion table, it has no column {', '.join(absent)}")
+        return cls(tuple(_as_lesion(row, path, line) for line, row in table.rows))
 
 
 def _as_lesion(row: dict[str, str], path: str | Path, line: int) -> Lesion:
     """One row, its cells turned into the types of `Lesion`."""
     values: dict[str, int | float | str | None] = {}
     for name, kind in _COLUMNS.items():
-        cell = row[name] or ""  # a short row has None here
+        cell = row[name]
         try:
             optional = kind.endswith("None") and cell in ("", MISSING)
             values[name] = None if optional else _READERS.get(kind, str)(cell)

@@ -1,11 +1,11 @@
 """The list of training cases: a CSV with one row per image."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shiva_cmb.errors import DataError
+from shiva_cmb.tables import read_table
 
 COLUMNS = ("image", "label", "mask", "patient")
 
@@ -39,7 +39,12 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
             image comes twice; the message names the line.
     """
     path = Path(path)
-    rows = _rows(path)
+    table = read_table(
+        path, what="list of cases", lower_case=True, required=("image", "label"), known=COLUMNS
+    )
+    rows = table.rows
+    if not rows:
+        raise DataError(f"{path}: there is no case below the header")
     images = [_file(path, line, row, "image") for line, row in rows]
     labels = [_file(path, line, row, "label") for line, row in rows]
     masks = [_file(path, line, row, "mask") if row.get("mask") else None for line, row in rows]
@@ -57,40 +62,6 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
                     f"{path}, line {line}: the patient is missing; fill it in for all rows or for none"
                 )
     return tuple(Case(*fields) for fields in zip(names, images, labels, masks, patients, strict=True))
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Each row with its line in the file, values stripped."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            delimiter = max(",;\t", key=header.count)
-            columns = [
-                column.strip().lower() for column in next(csv.reader([header], delimiter=delimiter), [])
-            ]
-            reader = csv.reader(file, delimiter=delimiter)
-            lines = [(reader.line_num + 1, [value.strip() for value in values]) for values in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read the list of cases {path}: {error}") from error
-    missing = [column for column in ("image", "label") if column not in columns]
-    if missing:
-        found = ", ".join(columns) or "none"
-        raise DataError(f"{path}: the column {missing[0]!r} is missing; the header names: {found}")
-    unknown = [column for column in columns if column not in COLUMNS]
-    if unknown:
-        raise DataError(f"{path}: unknown column {unknown[0]!r}; the known ones are {', '.join(COLUMNS)}")
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{path}: a column is named twice in the header: {', '.join(columns)}")
-    rows = []
-    for line, values in lines:
-        if not any(values):
-            continue
-        if len(values) != len(columns):
-            raise DataError(f"{path}, line {line}: expected {len(columns)} values, got {len(values)}")
-        rows.append((line, dict(zip(columns, values, strict=True))))
-    if not rows:
-        raise DataError(f"{path}: there is no case below the header")
-    return rows
 
 
 def _file(path: Path, line: int, row: dict[str, str], column: str) -> Path:
