@@ -117,13 +117,27 @@ def find_lesions(
     return FoundLesions(LesionTable(table), probability.with_data(renumber[components.labels]), dropped)
 
 
+def require_probabilities(data: NDArray[Any]) -> None:
+    """Refuse a map that would give wrong lesions without a word; a little overshoot is forgiven.
+
+    Raises:
+        ImageError: if a value lies outside [0, 1] or is not a number.
+    """
+    low, high = float(data.min()), float(data.max())
+    if not (low >= -1e-3 and high <= 1.0 + 1e-3):  # also catches NaN
+        raise ImageError(f"expected probabilities in [0, 1], got values from {low:g} to {high:g}")
+
+
+def too_small(volumes_mm3: NDArray[np.floating], min_volume_mm3: float) -> NDArray[np.bool_]:
+    """Which volumes are below the minimum. One of exactly the minimum is not, however the affine rounds."""
+    return volumes_mm3 < min_volume_mm3 * (1 - 1e-5)
+
+
 def _check(
     probability: Volume, image: Volume | None, brain: NDArray[np.bool_] | None, agreement: Volume | None
 ) -> None:
     """Refuse what would give wrong lesions without a word."""
-    low, high = float(probability.data.min()), float(probability.data.max())
-    if not (low >= -1e-3 and high <= 1.0 + 1e-3):  # also catches NaN
-        raise ImageError(f"expected probabilities in [0, 1], got values from {low:g} to {high:g}")
+    require_probabilities(probability.data)
     for name, volume in (("image", image), ("agreement map", agreement)):
         if volume is not None and not volume.grid.matches(probability.grid):
             raise ImageError(
@@ -166,8 +180,7 @@ def _failures(
 ) -> dict[DropReason, NDArray[np.bool_]]:
     """Which components fail for which reason, each shape (components,)."""
     volumes = components.sizes * components.grid.voxel_volume_mm3
-    # A component of exactly the minimum stays, whatever the rounding of the affine.
-    failures: dict[DropReason, NDArray[np.bool_]] = {"small": volumes < criteria.min_volume_mm3 * (1 - 1e-5)}
+    failures: dict[DropReason, NDArray[np.bool_]] = {"small": too_small(volumes, criteria.min_volume_mm3)}
     if criteria.peak_threshold is not None:
         failures["low peak"] = ~(peaks > criteria.peak_threshold)
     if brain is not None:

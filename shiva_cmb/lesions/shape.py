@@ -31,16 +31,39 @@ def max_diameter_mm(inside: NDArray[np.bool_], affine: NDArray[np.float64]) -> f
         inside: the lesion in its bounding box, at least one voxel.
         affine: 4 x 4; only its linear part matters.
     """
+    points = _exposed_faces(inside) @ affine[:3, :3].T
+    if len(points) > 300:
+        points = points[scipy.spatial.ConvexHull(points).vertices]
+    return float(scipy.spatial.distance.pdist(points).max())
+
+
+def max_diameter_in_plane_mm(inside: NDArray[np.bool_], affine: NDArray[np.float64], axis: int) -> float:
+    """Largest distance between two exposed voxel faces' centres that lie in one plane across an array axis.
+
+    Args:
+        inside: the lesion in its bounding box, at least one voxel.
+        affine: 4 x 4; only its linear part matters.
+        axis: the array axis along which the plane stays at one place, 0 to 2.
+    """
+    across, along = (a for a in range(3) if a != axis)
+    faces = _exposed_faces(inside)
+    # On every line along an axis only the two ends can be the furthest from anything.
+    faces = faces[np.lexsort((faces[:, along], faces[:, across], faces[:, axis]))]
+    new_line = np.any(np.diff(faces[:, (axis, across)], axis=0), axis=1)
+    ends = faces[np.append(True, new_line) | np.append(new_line, True)]
+    planes = np.split(ends @ affine[:3, :3].T, np.flatnonzero(np.diff(ends[:, axis])) + 1)
+    return max(float(scipy.spatial.distance.pdist(plane).max(initial=0.0)) for plane in planes)
+
+
+def _exposed_faces(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Centres of the voxel faces between inside and outside, shape (faces, 3), in voxels."""
     padded = np.pad(inside, 1).astype(np.int8)
     faces = []
     for axis in range(3):
         place = np.argwhere(np.diff(padded, axis=axis)).astype(np.float64)
         place[:, axis] += 0.5
         faces.append(place)
-    points = np.concatenate(faces) @ affine[:3, :3].T
-    if len(points) > 300:
-        points = points[scipy.spatial.ConvexHull(points).vertices]
-    return float(scipy.spatial.distance.pdist(points).max())
+    return np.concatenate(faces)
 
 
 def elongation(covariance_mm2: NDArray[np.float64]) -> NDArray[np.float64]:
