@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from shiva_cmb.errors import Note
+from shiva_cmb.evaluation.matching import match_points
 from shiva_cmb.files import replacing
 from shiva_cmb.imaging import write_volume
 from shiva_cmb.lesions import LesionTable
@@ -88,19 +87,9 @@ def pair_with_truth(lesions: LesionTable, truth: Sequence[TrueBleed]) -> dict[in
     Returns:
         Index of the bleed to index of the lesion, both from 0.
     """
-    if not len(lesions) or not truth:
-        return {}
-    found = np.array([[lesion.x_mm, lesion.y_mm, lesion.z_mm] for lesion in lesions])
-    true = np.array([bleed.centre_mm for bleed in truth])
-    distance_mm: NDArray[np.float64] = np.linalg.norm(true[:, None] - found[None], axis=2)
-    # beyond reach every distance costs the same, and more than all pairs within reach together
-    cost = np.where(distance_mm <= NEAR_MM, distance_mm, NEAR_MM * (1 + min(distance_mm.shape)))
-    rows, columns = linear_sum_assignment(cost)
-    return {
-        int(row): int(column)
-        for row, column in zip(rows, columns, strict=True)
-        if distance_mm[row, column] <= NEAR_MM
-    }
+    found = [(lesion.x_mm, lesion.y_mm, lesion.z_mm) for lesion in lesions]
+    pairs = match_points([bleed.centre_mm for bleed in truth], found, NEAR_MM)
+    return dict(pairs.tolist())
 
 
 def _write_cases(folder: Path, heads: Sequence[Phantom]) -> Path:

@@ -1,0 +1,193 @@
+"""Detection along thresholds: FROC, precision-recall, and the choice of an operating point.
+
+`counts` holds the true positives, false positives and false negatives of each case at each threshold, shape
+(N, T, 3) or (B, N, T, 3), thresholds rising. See `weighted` for `weights`. Figures have shape () or (B,),
+curves one more axis for the thresholds.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.weighted import Floats, Measure, pooled, ratio
+
+FREE_RESPONSE_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+"""False positives per scan at which the free-response score reads the sensitivity."""
+
+DEFINITIONS: dict[str, str] = {
+    "free_response_score": "Mean over 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per scan (all scans) of"
+    " the best pooled sensitivity among the thresholds with at most that many, 0 where none has.",
+    **{
+        f"sensitivity_at_{rate:g}_fp_per_scan": "Best pooled sensitivity among the thresholds with at most"
+        f" {rate:g} false positives per scan (all scans), 0 where none has."
+        for rate in FREE_RESPONSE_RATES
+    },
+    "average_precision": "Area under the precision-recall curve of pooled lesions, where the precision at a"
+    " recall is the best one at that recall or beyond; recalls that no threshold reaches add nothing.",
+    "froc": "Pooled sensitivity and false positives per scan (all scans) at each threshold.",
+    "precision_recall": "Pooled precision and sensitivity at each threshold.",
+}
+"""One sentence for every figure."""
+
+
+class Froc(NamedTuple):
+    """Free-response curve, one value per threshold (..., T)."""
+
+    sensitivity: Floats
+    """NaN without truth lesions."""
+    fp_per_scan: Floats
+    """Over all scans."""
+
+
+class PrecisionRecall(NamedTuple):
+    """Precision-recall curve, one value per threshold (..., T)."""
+
+    precision: Floats
+    """NaN at thresholds without predictions."""
+    recall: Floats
+    """NaN without truth lesions."""
+
+
+class OperatingPoints(NamedTuple):
+    """Pooled figures at each threshold and minimum volume, each (T, V), NaN where undefined."""
+
+    sensitivity: Floats
+    """TP / (TP + FN)."""
+    precision: Floats
+    """TP / (TP + FP)."""
+    f1: Floats
+    """2 TP / (2 TP + FP + FN)."""
+    fp_per_scan: Floats
+    """FP over all scans."""
+
+
+def froc(counts: ArrayLike, weights: ArrayLike | None = None) -> Froc:
+    """Pooled sensitivity and false positives per scan at each threshold."""
+    tp, fp, fn, scans = _pooled(counts, weights)
+    return Froc(ratio(tp, tp + fn), ratio(fp, scans))
+
+
+def precision_recall(counts: ArrayLike, weights: ArrayLike | None = None) -> PrecisionRecall:
+    """Pooled precision and sensitivity at each threshold."""
+    tp, fp, fn, _ = _pooled(counts, weights)
+    return PrecisionRecall(ratio(tp, tp + fp), ratio(tp, tp + fn))
+
+
+def sensitivity_at(counts: ArrayLike, fp_rate: float, weights: ArrayLike | None = None) -> Measure:
+    """Best sensitivity among the thresholds with at most `fp_rate` false positives per scan, 0 if none has.
+
+    NaN without truth lesions, whose number is `n`. Nothing is interpolated: what is reported was reached.
+    """
+    return _mean_sensitivity(counts, (fp_rate,), weights)
+
+
+def free_response_score(counts: ArrayLike, weights: ArrayLike | None = None) -> Measure:
+    """Mean of `sensitivity_at` over `FREE_RESPONSE_RATES`."""
+    return _mean_sensitivity(counts, FREE_RESPONSE_RATES, weights)
+
+
+def average_precision(counts: ArrayLike, weights: ArrayLike | None = None) -> Measure:
+    """Area under the best precision at or beyond each recall; NaN without truth lesions, whose number is `n`.
+
+    Recall need not fall as the threshold rises, since a component may split in two, so thresholds are sorted
+    by recall.
+    """
+    tp, fp, fn, _ = _pooled(counts, weights)
+    precision, recall = np.nan_to_num(ratio(tp, tp + fp)), np.nan_to_num(ratio(tp, tp + fn))
+    order = np.argsort(recall, axis=-1)
+    reached = np.take_along_axis(recall, order, -1)
+    falling = np.take_along_axis(precision, order, -1)[..., ::-1]
+    best = np.maximum.accumulate(falling, axis=-1)[..., ::-1]
+    area = (np.diff(reached, axis=-1, prepend=0.0) * best).sum(axis=-1)
+    return _of_lesions(area, tp, fn)
+
+
+def operating_points(counts: ArrayLike, weights: ArrayLike | None = None) -> OperatingPoints:
+    """Pooled figures at each threshold and minimum volume.
+
+    Args:
+        counts: true positives, false positives and false negatives, shape (N, T, V, 3).
+        weights: how often each case is drawn.
+    """
+    tp, fp, fn, scans = _pooled(counts, weights, axes=3)
+    found, lesions = ratio(tp, tp + fp), ratio(tp, tp + fn)
+    return OperatingPoints(lesions, found, ratio(2 * tp, 2 * tp + fp + fn), ratio(fp, scans))
+
+
+def best_by_f1(counts: ArrayLike) -> tuple[int, int]:
+    """Threshold and minimum volume, by index, with the highest pooled F1.
+
+    Ties go to fewer false positives, then to the higher threshold, then to the smaller minimum volume.
+
+    Args:
+        counts: shape (N, T, V, 3), thresholds and minimum volumes rising.
+
+    Raises:
+        UsageError: if there are neither truth lesions nor predictions.
+    """
+    points = operating_points(counts)
+    if np.isnan(points.f1).all():
+        raise UsageError("cannot choose an operating point by F1: there are no lesions and no predictions")
+    return _first(points, np.nan_to_num(points.f1, nan=-1.0))
+
+
+def best_by_fp_rate(counts: ArrayLike, wanted: float) -> tuple[int, int]:
+    """Threshold and minimum volume, by index, with the highest sensitivity within a rate of false positives.
+
+    Ties are broken as in `best_by_f1`.
+
+    Args:
+        counts: shape (N, T, V, 3), thresholds and minimum volumes rising.
+        wanted: the most false positives per scan, over all scans.
+
+    Raises:
+        UsageError: if no threshold reaches it, or there are no truth lesions.
+    """
+    points = operating_points(counts)
+    if np.isnan(points.sensitivity).all():
+        raise UsageError(
+            "cannot choose an operating point by false positives per scan: there are no truth lesions"
+        )
+    allowed = points.fp_per_scan <= wanted
+    if not allowed.any():
+        raise UsageError(
+            f"no threshold has {wanted:g} false positives per scan or fewer; the fewest are"
+            f" {np.nanmin(points.fp_per_scan):.3g}: ask for more, or sweep higher thresholds"
+        )
+    return _first(points, np.where(allowed, np.nan_to_num(points.sensitivity, nan=0.0), -1.0))
+
+
+def _first(points: OperatingPoints, merit: NDArray[np.float64]) -> tuple[int, int]:
+    """Index of the highest merit, ties by fewer false positives, higher threshold, smaller minimum volume."""
+    threshold, volume = np.indices(merit.shape)
+    order = np.lexsort((volume.ravel(), -threshold.ravel(), points.fp_per_scan.ravel(), -merit.ravel()))
+    t, v = np.unravel_index(order[0], merit.shape)
+    return int(t), int(v)
+
+
+def _pooled(
+    counts: ArrayLike, weights: ArrayLike | None, axes: int = 2
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """True positives, false positives, false negatives and number of all cases, ready to broadcast."""
+    added, scans = pooled(counts, weights, axes)
+    return added[..., 0], added[..., 1], added[..., 2], scans.reshape(*scans.shape, *(1,) * (axes - 1))
+
+
+def _mean_sensitivity(counts: ArrayLike, rates: Sequence[float], weights: ArrayLike | None) -> Measure:
+    """Best sensitivity at each rate of false positives per scan, then their mean."""
+    tp, fp, fn, scans = _pooled(counts, weights)
+    sensitivity, fp_per_scan = ratio(tp, tp + fn), ratio(fp, scans)
+    best = [np.where(fp_per_scan <= rate, sensitivity, 0.0).max(axis=-1) for rate in rates]
+    return _of_lesions(np.mean(best, axis=0), tp, fn)
+
+
+def _of_lesions(value: Floats, tp: Floats, fn: Floats) -> Measure:
+    """A figure that needs truth lesions, and their number.
+
+    Thresholds differ in it only where a rule counts ties twice.
+    """
+    lesions = (tp + fn).max(axis=-1)
+    return Measure(np.where(lesions > 0, value, np.nan), lesions)

@@ -1,0 +1,143 @@
+"""One probability map at many thresholds and minimum volumes: what would have been found at each."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from shiva_cmb.errors import ImageError, UsageError
+from shiva_cmb.evaluation.lesion_set import (
+    NEIGHBOURHOOD,
+    Connectivity,
+    LesionSet,
+    grouped,
+    lesions_of_mask,
+)
+from shiva_cmb.evaluation.matching import ANY_OVERLAP, MatchRule, match_lesions
+from shiva_cmb.imaging.volume import Grid, Volume
+from shiva_cmb.lesions.find import require_probabilities, too_small
+
+MOST_LISTED_VOXELS = 250_000
+"""With more voxels the image is labelled anew at each threshold: neighbours take up to 800 bytes a voxel."""
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """Which operating points are tried. No second threshold for peaks, no brain mask."""
+
+    thresholds: tuple[float, ...] = (*(round(0.05 * k, 2) for k in range(1, 20)), 0.99)
+    """Ascending, in [0, 1); a voxel counts where its probability is strictly above."""
+    min_volumes_mm3: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0)
+    """Ascending, from 0; smaller predictions are dropped."""
+    connectivity: Connectivity = 26
+    """Of the predicted lesions."""
+
+    def __post_init__(self) -> None:
+        for what, values, limit in (
+            ("thresholds", self.thresholds, 1.0),
+            ("minimum volumes", self.min_volumes_mm3, float("inf")),
+        ):
+            rising = all(a < b for a, b in itertools.pairwise(values))
+            if not (values and rising and values[0] >= 0.0 and values[-1] < limit):
+                raise UsageError(f"expected ascending {what} in [0, {limit:g}), got {values}")
+        if self.connectivity not in NEIGHBOURHOOD:
+            raise UsageError(f"expected a connectivity of 6, 18 or 26, got {self.connectivity}")
+
+
+def sweep_case(
+    probability: Volume,
+    truth: LesionSet,
+    ignored_truth: ArrayLike | None = None,
+    settings: SweepSettings | None = None,
+    rule: MatchRule = ANY_OVERLAP,
+) -> NDArray[np.int64]:
+    """Count hits, false alarms and misses at every operating point.
+
+    The same as `find_lesions` and `match_lesions` at each, without going through the image each time.
+
+    Args:
+        probability: map in [0, 1].
+        truth: reference lesions on its grid.
+        ignored_truth: see `match_lesions`.
+        settings: the operating points; the defaults if left out.
+        rule: what is a match.
+
+    Returns:
+        TP, FP and FN, shape (thresholds, minimum volumes, 3).
+
+    Raises:
+        ImageError: if the map leaves [0, 1] or is not on the grid of the truth.
+    """
+    settings = settings or SweepSettings()
+    require_probabilities(probability.data)
+    if not probability.grid.matches(truth.grid):
+        raise ImageError(
+            f"the probability map {probability.shape} is not on the grid of the truth {truth.grid.shape}:"
+            " resample one to the other first"
+        )
+    counts = np.zeros((len(settings.thresholds), len(settings.min_volumes_mm3), 3), np.int64)
+    for t, found in enumerate(_lesions_by_threshold(probability.data, truth.grid, settings)):
+        volumes = found.volumes_mm3
+        for v, minimum in enumerate(settings.min_volumes_mm3):
+            keep = ~too_small(volumes, minimum)
+            if v and len(volumes) == keep.sum():  # nothing more is dropped than at the volume before
+                counts[t, v] = counts[t, v - 1]
+                continue
+            found, volumes = found.select(keep), volumes[keep]
+            matching = match_lesions(truth, found, rule, ignored_truth=ignored_truth)
+            counts[t, v] = matching.tp, matching.fp, matching.fn
+    return counts
+
+
+def voxels_above(data: NDArray[np.floating], threshold: float) -> NDArray[np.intp]:
+    """Flat C-order indices of the values strictly above a threshold, ascending, shape (voxels,)."""
+    above = data > threshold
+    if above.flags.c_contiguous:
+        return np.flatnonzero(above)
+    # images from files lie in Fortran order, and are gone through several times faster as they lie
+    places = np.unravel_index(np.flatnonzero(above.T), above.shape[::-1])
+    return np.sort(np.ravel_multi_index(places[::-1], above.shape))
+
+
+def _lesions_by_threshold(
+    data: NDArray[np.floating], grid: Grid, settings: SweepSettings
+) -> Iterator[LesionSet]:
+    """The components above each threshold, of any volume."""
+    voxels = voxels_above(data, settings.thresholds[0])
+    if len(voxels) > MOST_LISTED_VOXELS:
+        for threshold in settings.thresholds:
+            yield lesions_of_mask(data > threshold, grid, settings.connectivity)
+        return
+    values = data[np.unravel_index(voxels, data.shape)]
+    edges = _neighbours(voxels, data.shape, settings.connectivity)
+    strength = np.minimum(values[edges[0]], values[edges[1]])  # both ends must be above the threshold
+    for threshold in settings.thresholds:
+        inside = values > threshold
+        renumber = np.cumsum(inside) - 1
+        edges = renumber[edges[:, strength > threshold]]
+        strength = strength[strength > threshold]
+        voxels, values = voxels[inside], values[inside]
+        graph = scipy.sparse.coo_array((np.ones(len(strength), bool), tuple(edges)), shape=(len(voxels),) * 2)
+        count, owner = scipy.sparse.csgraph.connected_components(graph, directed=False)
+        yield grouped(grid, voxels, owner, np.arange(1, count + 1))
+
+
+def _neighbours(
+    voxels: NDArray[np.intp], shape: tuple[int, ...], connectivity: Connectivity
+) -> NDArray[np.intp]:
+    """Each pair of neighbouring voxels once, as positions in `voxels` (flat, ascending), shape (2, pairs)."""
+    # in an array with one more plane along each axis, steps never come out on the far side of the image
+    padded = tuple(n + 1 for n in shape)
+    places = np.ravel_multi_index(np.unravel_index(voxels, shape), padded)
+    pairs = [np.zeros((2, 0), np.intp)]
+    for offset in itertools.product((-1, 0, 1), repeat=3):
+        step = (offset[0] * padded[1] + offset[1]) * padded[2] + offset[2]
+        if step <= 0 or np.abs(offset).sum() > NEIGHBOURHOOD[connectivity]:
+            continue
+        found = np.searchsorted(places, places + step)
+        hit = np.flatnonzero(places[np.minimum(found, len(places) - 1)] == places + step)
+        pairs.append(np.stack([hit, found[hit]]))
+    return np.concatenate(pairs, axis=1)
