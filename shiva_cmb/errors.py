@@ -3,6 +3,9 @@
 import warnings
 from collections.abc import Callable
 
+NOT_CLINICAL = "Research software. Not for clinical use."
+"""Stands wherever results are shown."""
+
 
 class ShivaCmbError(Exception):
     """A problem the user can mend. The message is one line: expected, received, which file, what to do."""

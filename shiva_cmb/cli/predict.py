@@ -8,7 +8,7 @@ import typer
 
 from shiva_cmb.cli import options, values
 from shiva_cmb.cli.screen import print_json, print_note, showing_steps
-from shiva_cmb.errors import OutputError, UsageError
+from shiva_cmb.errors import NOT_CLINICAL, OutputError, UsageError
 from shiva_cmb.files import require_can_hold_results
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def predict(
         if not json:
             print(summary["line"])
     if json:
-        print_json({"results": results, "failures": failures, "notice": _notice()})
+        print_json({"results": results, "failures": failures, "notice": NOT_CLINICAL})
     if failures:
         raise OutputError(f"{len(failures)} of {len(images)} images failed; see the notes above")
 
@@ -193,9 +193,3 @@ def _output_names(images: list[Path]) -> list[str]:
     if twice:
         raise UsageError(f"several images are called {twice[0]}: their results would overwrite each other")
     return names
-
-
-def _notice() -> str:
-    from shiva_cmb.prediction.provenance import NOT_CLINICAL
-
-    return NOT_CLINICAL

@@ -1,6 +1,7 @@
 """The record that goes beside every result: what went in, what was done, with what."""
 
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -9,17 +10,18 @@ from typing import Any
 
 from shiva_cmb.ensemble import Ensemble
 from shiva_cmb.ensemble.checksums import sha256_of
+from shiva_cmb.errors import NOT_CLINICAL
 from shiva_cmb.imaging import Grid, Preprocessing, SpatialChain
 from shiva_cmb.lesions import FoundLesions, LesionCriteria
 from shiva_cmb.prediction.inputs import Subject
 
-NOT_CLINICAL = "Research software. Not for clinical use."
+PREDICTION_SOFTWARE = ("shiva-cmb", "openvino", "tensorflow", "keras", "nibabel", "numpy", "scipy")
 
 
-def describe_software() -> dict[str, str]:
+def describe_software(packages: Sequence[str] = PREDICTION_SOFTWARE) -> dict[str, str]:
     """Versions of what the result depends on."""
     versions = {"python": platform.python_version()}
-    for package in ("shiva-cmb", "openvino", "tensorflow", "keras", "nibabel", "numpy", "scipy"):
+    for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

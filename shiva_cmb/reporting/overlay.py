@@ -2,35 +2,25 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import ArrayLike, NDArray
 
-from shiva_cmb.errors import ImageError
+from shiva_cmb.errors import NOT_CLINICAL, ImageError
 from shiva_cmb.imaging.volume import Volume
+from shiva_cmb.reporting import slices
+from shiva_cmb.reporting.slices import FOUND_COLOUR, PLANES, TRUTH_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FOUND_COLOUR, TRUTH_COLOUR = "#ffd500", "#00e5ff"
-"""Yellow and cyan: told apart by every kind of colour vision, and seen on grey."""
 
 CLOSE_UP_MM = 22.0
 """Half the width of the close-ups."""
 
 MISSED_MM = 5.0
 """A true bleed further than this from every lesion gets a row of its own."""
-
-DISCLAIMER = "Research tool. Not for clinical use."
-
-PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
-"""Horizontal, vertical and through-plane axis of a right-anterior-superior array."""
-
-# Radiological view: the patient's right is on the left of the picture, and the nose of a sagittal slice too.
-_LETTERS = {0: ("R", "L"), 1: ("A", "P"), 2: ("S", "I")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,17 +99,12 @@ def write_overlay(
 
 def _scene(image: Volume, labels: Volume, truth_mm: NDArray[np.float64]) -> _Scene:
     """Turn the array axes to right, anterior, superior, without resampling."""
-    turn = io_orientation(image.affine)
-    affine = image.affine @ inv_ornt_aff(turn, image.shape)
-    turned = Volume(apply_orientation(image.data, turn), affine)
-    head = turned.data[::2, ::2, ::2]
-    head = head[head > head.mean() / 4.0]  # leaves out air, which would use up half of the grey levels
-    low, high = np.percentile(head, (1.0, 99.5)) if head.size else (0.0, 1.0)
+    upright = slices.turned(image)
     return _Scene(
-        image=turned,
-        labels=Volume(apply_orientation(labels.data, turn), affine),
-        truth=turned.grid.to_voxel(truth_mm) if len(truth_mm) else truth_mm,
-        window=(float(min(low, 0.0)), float(max(high, low + 1e-6))),
+        image=upright,
+        labels=slices.turned(image.with_data(labels.data)),
+        truth=upright.grid.to_voxel(truth_mm) if len(truth_mm) else truth_mm,
+        window=slices.grey_window(upright),
     )
 
 
@@ -155,12 +140,12 @@ def _draw_plane(axes: "Axes", scene: _Scene, spot: _Spot, plane: str, *, close_u
     left, bottom = (-float(spacing[a]) / 2 for a in (across, up))
     extent = (left, left + float(size_mm[across]), bottom, bottom + float(size_mm[up]))
     low, high = scene.window
-    pixels = _slice(scene.image.data, plane, index)
+    pixels = slices.plane_of(scene.image.data, plane, index)
     axes.imshow(pixels, cmap="gray", vmin=low, vmax=high, extent=extent, origin="lower")
-    mask = _slice(scene.labels.data, plane, index) > 0
+    mask = slices.plane_of(scene.labels.data, plane, index) > 0
     here = spot.voxel * spacing
     if close_up:
-        _outline(axes, mask, spacing[[across, up]])
+        slices.draw_outline(axes, mask, spacing[[across, up]])
         centre = here
         half = np.full(3, CLOSE_UP_MM)
     else:
@@ -171,57 +156,12 @@ def _draw_plane(axes: "Axes", scene: _Scene, spot: _Spot, plane: str, *, close_u
         half = np.full(3, size_mm[[across, up]].max() / 2.0)
     for place in scene.truth:
         if abs(place[through] - index) * spacing[through] <= max(1.5, spacing[through] / 2):
-            _ticks(axes, *(place * spacing)[[across, up]], inner=4.0 if close_up else 8.0)
+            slices.draw_ticks(axes, *(place * spacing)[[across, up]], inner=4.0 if close_up else 8.0)
     # Radiological: the horizontal axis runs from right to left, or from front to back.
     axes.set_xlim(centre[across] + half[across], centre[across] - half[across])
     axes.set_ylim(centre[up] - half[up], centre[up] + half[up])
     axes.set_axis_off()
-    _letters(axes, across, up)
-
-
-def _slice(data: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
-    """A plane with the vertical axis first, as pictures have it."""
-    across, up, through = PLANES[plane]
-    return np.take(data, index, axis=through).T if across < up else np.take(data, index, axis=through)
-
-
-def _outline(axes: "Axes", mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> None:
-    """Draw the edges of voxels between lesion and rest: exact, where a contour would cut corners."""
-    from matplotlib.collections import LineCollection
-
-    padded = np.pad(mask, 1).astype(np.int8)
-    rows, columns = np.nonzero(np.diff(padded, axis=0)[:, 1:-1])
-    flat = [[(c - 0.5, r - 0.5), (c + 0.5, r - 0.5)] for r, c in zip(rows, columns, strict=True)]
-    rows, columns = np.nonzero(np.diff(padded, axis=1)[1:-1])
-    upright = [[(c - 0.5, r - 0.5), (c - 0.5, r + 0.5)] for r, c in zip(rows, columns, strict=True)]
-    if flat or upright:
-        lines = np.array(flat + upright) * spacing
-        axes.add_collection(LineCollection(list(lines), colors=FOUND_COLOUR, linewidths=1.0))
-
-
-def _ticks(axes: "Axes", x: float, y: float, *, inner: float) -> None:
-    """Four short lines that point at a place without covering it; `inner` is the gap in mm."""
-    outer = 1.6 * inner
-    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        ends = ([x + dx * inner, x + dx * outer], [y + dy * inner, y + dy * outer])
-        axes.plot(*ends, color=TRUTH_COLOUR, linewidth=1.2)
-
-
-def _letters(axes: "Axes", across: int, up: int) -> None:
-    """The anatomical directions at the four edges."""
-    (left, right), (top, bottom) = _LETTERS[across], _LETTERS[up]
-    edges = ((0.02, 0.5, left), (0.98, 0.5, right), (0.5, 0.98, top), (0.5, 0.02, bottom))
-    for x, y, letter in edges:
-        axes.text(
-            x,
-            y,
-            letter,
-            transform=axes.transAxes,
-            color="white",
-            fontsize=8,
-            ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
-            va="bottom" if y < 0.1 else "top" if y > 0.9 else "center",
-        )
+    slices.draw_letters(axes, plane)
 
 
 def _caption(figure: "Figure", title: str, height: float, *, with_truth: bool) -> None:
@@ -233,4 +173,4 @@ def _caption(figure: "Figure", title: str, height: float, *, with_truth: bool) -
     figure.text(0.012, 0.2 / height, "outline: lesion found", color=FOUND_COLOUR, fontsize=9, va="center")
     if with_truth:
         figure.text(0.2, 0.2 / height, "ticks: true bleed", color=TRUTH_COLOUR, fontsize=9, va="center")
-    figure.text(0.988, 0.2 / height, DISCLAIMER, color="#ff8080", fontsize=9, ha="right", va="center")
+    figure.text(0.988, 0.2 / height, NOT_CLINICAL, color="#ff8080", fontsize=9, ha="right", va="center")
