@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shiva_cmb.cli import demo, model, predict, relabel, train
+from shiva_cmb.cli import compare, demo, evaluate, model, predict, relabel, train
 from shiva_cmb.cli.failing import run_command
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command("predict")(predict.predict)
 app.command("relabel")(relabel.relabel)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
 app.add_typer(model.app, name="model")
 

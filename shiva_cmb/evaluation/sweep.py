@@ -13,6 +13,7 @@ from shiva_cmb.evaluation.lesion_set import (
     NEIGHBOURHOOD,
     Connectivity,
     LesionSet,
+    flat_indices,
     grouped,
     lesions_of_mask,
 )
@@ -92,21 +93,11 @@ def sweep_case(
     return counts
 
 
-def voxels_above(data: NDArray[np.floating], threshold: float) -> NDArray[np.intp]:
-    """Flat C-order indices of the values strictly above a threshold, ascending, shape (voxels,)."""
-    above = data > threshold
-    if above.flags.c_contiguous:
-        return np.flatnonzero(above)
-    # images from files lie in Fortran order, and are gone through several times faster as they lie
-    places = np.unravel_index(np.flatnonzero(above.T), above.shape[::-1])
-    return np.sort(np.ravel_multi_index(places[::-1], above.shape))
-
-
 def _lesions_by_threshold(
     data: NDArray[np.floating], grid: Grid, settings: SweepSettings
 ) -> Iterator[LesionSet]:
     """The components above each threshold, of any volume."""
-    voxels = voxels_above(data, settings.thresholds[0])
+    voxels = flat_indices(data > settings.thresholds[0])
     if len(voxels) > MOST_LISTED_VOXELS:
         for threshold in settings.thresholds:
             yield lesions_of_mask(data > threshold, grid, settings.connectivity)

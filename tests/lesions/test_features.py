@@ -19,6 +19,7 @@ from shiva_cmb.lesions.features import (
     SHAPE_FEATURES,
     first_order_features,
     shape_features,
+    sphericity,
 )
 
 
@@ -109,6 +110,7 @@ def test_turning_mirroring_and_shifting_change_nothing(seed: int) -> None:
     inside[1, 2, 1] = True
     spacing = (0.5, 0.8, 2.0)
     straight = shape_features(inside, np.diag([*spacing, 1.0]))
+    assert sphericity(inside, np.diag([*spacing, 1.0])) == straight["sphericity"]
     turned = shape_features(np.pad(inside, 2), oblique(seed, spacing))
     mirrored = shape_features(inside, np.diag([-0.5, 0.8, 2.0, 1.0]))
     for other in (turned, mirrored):

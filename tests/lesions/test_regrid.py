@@ -10,8 +10,8 @@ def test_half_millimetre_voxels_become_one_millimetre_voxels() -> None:
     fine = Grid((20, 20, 20), np.diag([0.5, 0.5, 0.5, 1.0]))
     coarse = Grid((10, 10, 10), np.diag([1.0, 1.0, 1.0, 1.0]))
     # 4 x 2 x 2 voxels of 1/8 mm3 are 2 mm3: two voxels. Along x their edges lie at 1.75 and 3.75 mm, so they
-    # fill the coarse voxels 2 (1.5 to 2.5) by 3/4, 3 (2.5 to 3.5) wholly and 4 by 1/4: 2 and 3 are the fullest.
-    voxels = np.argwhere(np.ones((4, 2, 2))) + [4, 4, 4]
+    # fill the coarse voxels 2 (1.5 to 2.5) by 3/4, 3 (2.5 to 3.5) wholly, 4 by 1/4: 2 and 3 are the fullest.
+    voxels = np.argwhere(np.ones((4, 2, 2))) + 4
     chosen = lesion_on_grid(voxels, fine, coarse)
     assert sorted(map(tuple, chosen)) == [(2, 2, 2), (3, 2, 2)]
 

@@ -1,0 +1,127 @@
+"""`shiva-cmb evaluate`: how good predictions are."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shiva_cmb.cli import judging, options
+from shiva_cmb.cli.screen import print_json, showing_steps
+from shiva_cmb.errors import DataError, UsageError
+from shiva_cmb.files import require_can_hold_results, require_new
+
+if TYPE_CHECKING:
+    from shiva_cmb.ensemble import Bundle
+    from shiva_cmb.evaluation import Evaluation
+
+
+def evaluate(
+    truth: judging.Truth,
+    pred: Annotated[Path, typer.Option(help="As --truth: masks, label maps or probability maps.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="New folder for the results.")],
+    match: judging.Match = "overlap",
+    min_overlap_voxels: judging.MinOverlap = 1,
+    min_iou: judging.MinIou = 0.1,
+    max_distance_mm: judging.MaxDistance = 5.0,
+    threshold: judging.Threshold = 0.5,
+    min_volume_mm3: judging.MinVolume = 0.0,
+    ignore_below_mm3: judging.IgnoreBelow = 0.0,
+    connectivity: judging.Connectivity = 26,
+    truth_kind: judging.TruthKind = "auto",
+    pred_kind: judging.PredictionKind = "auto",
+    cases: judging.Cases = None,
+    strata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN...", help="Columns to report by, with cuts if wanted: thickness_mm:3."),
+    ] = None,
+    more_strata: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    images: Annotated[Path | None, typer.Option(help="Scans, for the gallery; as --truth.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Brain masks: where voxels are judged.")] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="Parcellations (FreeSurfer or SynthSeg labels), for region and side.")
+    ] = None,
+    region_names: Annotated[
+        Path | None, typer.Option(help="Table value, region, side: the labels of another atlas.")
+    ] = None,
+    at_least: Annotated[
+        list[int] | None, typer.Option(help="A scan is positive from so many lesions on. Default 1 3 5 11.")
+    ] = None,
+    bootstraps: judging.Bootstraps = 1000,
+    level: judging.Level = 0.95,
+    seed: judging.Seed = 0,
+    processes: judging.Processes = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="Also write shape and intensity of every lesion.")
+    ] = False,
+    gallery: Annotated[bool, typer.Option(help="Draw the misses and false alarms.")] = True,
+    pick: Annotated[
+        str | None, typer.Option(help="Choose threshold and minimum volume: f1, or fp:0.5 (FP per scan).")
+    ] = None,
+    update_model: Annotated[
+        Path | None, typer.Option(help="Write the chosen point into this bundle. Default of --pick: f1.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Compare predictions with a reference: detection, segmentation, counts, curves, strata, intervals.
+
+    Cases are paired by BIDS entities or file names, or by tables with a column `case`. Missing predictions
+    count as empty; a case that cannot be read does not stop the others. Not for clinical use.
+    """
+    if more_strata and not strata:
+        raise UsageError(f"unexpected argument {more_strata[0]!r}: name columns behind --strata")
+    require_new(output)
+    require_can_hold_results(output.absolute().parent)
+    settings = judging.settings_from(locals() | {"strata": [*(strata or ()), *(more_strata or ())]})
+
+    from shiva_cmb.anatomy.regions import read_region_names
+    from shiva_cmb.evaluation import choose_operating_point, pair_cases, store_operating_point
+    from shiva_cmb.evaluation import evaluate as run
+    from shiva_cmb.reporting.evaluation_report import evaluation_json, save_evaluation, summary_text
+
+    remarks = judging.Remarks()
+    bundle = None if update_model is None else _bundle(update_model)
+    names = None if region_names is None else read_region_names(region_names)
+    with showing_steps("evaluating", json) as on_step:
+        on_step("finding cases")
+        found = pair_cases(
+            truth, pred, table=cases, images=images, masks=masks, regions=regions, note=remarks
+        )
+        result = run(
+            found,
+            settings,
+            region_names=names,
+            features=features,
+            processes=processes or os.cpu_count() or 1,
+            progress=lambda done, of: on_step(f"case {done} of {of}"),
+            note=remarks,
+        )
+        chosen = choose_operating_point(result, pick or "f1") if pick or bundle else None
+        save_evaluation(result, output, chosen=chosen, gallery=gallery, on_step=on_step, note=remarks)
+    remarks.finish()
+    if chosen is not None and bundle is not None:
+        store_operating_point(chosen, bundle)
+    if json:
+        print_json(evaluation_json(result, chosen))
+    else:
+        print(summary_text(result, chosen))
+        print(f"-> {output}")
+        if bundle is not None:
+            print(f"operating point written to {bundle.descriptor_path}")
+    _complain(result)
+
+
+def _bundle(path: Path) -> "Bundle":
+    from shiva_cmb.ensemble import open_bundle
+
+    return open_bundle(path, note=lambda _: None)
+
+
+def _complain(result: "Evaluation") -> None:
+    """Exit code 1 where files could not be read, after everything else was judged and written."""
+    bad = [*result.failures, *result.unread]
+    if bad:
+        raise DataError(
+            f"{len(bad)} of {len(result.cases.cases)} cases could not be read ({', '.join(bad[:5])}); see "
+            "the notes, and metrics.json for what was done with them"
+        )

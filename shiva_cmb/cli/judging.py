@@ -1,0 +1,117 @@
+"""Options that `evaluate` and `compare` share: how lesions are told, matched and counted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from shiva_cmb.cli.screen import print_note
+from shiva_cmb.errors import UsageError
+
+if TYPE_CHECKING:
+    from shiva_cmb.evaluation import EvaluationSettings
+
+MOST_NOTES = 12
+"""So many remarks are shown; all of them are in the results."""
+
+Truth = Annotated[
+    Path,
+    typer.Option(help="Folder, BIDS derivatives, one image, a list of paths (.txt) or a table (.tsv, .csv)."),
+]
+Match = Annotated[
+    str, typer.Option(help="overlap, distance, iou, shiva, valdo (in mm) or valdo-voxels (as its code).")
+]
+MinOverlap = Annotated[
+    int, typer.Option("--min-overlap-voxels", help="overlap: shared voxels that make a match.")
+]
+MinIou = Annotated[float, typer.Option("--min-iou", help="iou: intersection over union that makes a match.")]
+MaxDistance = Annotated[
+    float, typer.Option("--max-distance-mm", help="distance, valdo: centroids at most this far apart.")
+]
+Threshold = Annotated[float, typer.Option(help="Of probability maps: voxels above are lesion.")]
+MinVolume = Annotated[
+    float, typer.Option("--min-volume-mm3", help="Smaller predictions are dropped, of whatever kind.")
+]
+IgnoreBelow = Annotated[
+    float,
+    typer.Option(
+        "--ignore-below-mm3", help="Smaller truth lesions, and predictions that touch them, do not count."
+    ),
+]
+Connectivity = Annotated[int, typer.Option(help="6, 18 or 26: which voxels of a mask belong together.")]
+TruthKind = Annotated[
+    str, typer.Option("--truth-kind", help="auto, mask (connected components) or labels (a value each).")
+]
+PredictionKind = Annotated[str, typer.Option("--pred-kind", help="auto, mask, labels or probability.")]
+Cases = Annotated[
+    Path | None,
+    typer.Option(help="Table: case, patient, paths image, mask and regions, and columns for --strata."),
+]
+Bootstraps = Annotated[int, typer.Option(help="Samples of patients behind every interval.")]
+Level = Annotated[float, typer.Option(help="Of the intervals.")]
+Seed = Annotated[int, typer.Option(help="Of the bootstrap and the permutations.")]
+Processes = Annotated[
+    int | None, typer.Option(help="Cases at once; the figures do not depend on it. Default: all processors.")
+]
+
+
+def settings_from(options: dict[str, Any]) -> "EvaluationSettings":
+    """Settings out of the options above, by the names the commands give their arguments.
+
+    Raises:
+        UsageError: if a value is out of range.
+    """
+    from shiva_cmb.evaluation import EvaluationSettings, MatchRule
+    from shiva_cmb.evaluation.settings import LabelKind
+    from shiva_cmb.evaluation.settings import PredictionKind as KindOfPrediction
+    from shiva_cmb.lesions import LesionCriteria
+
+    rule = MatchRule(
+        name=options["match"],
+        min_overlap_voxels=options["min_overlap_voxels"],
+        min_iou=options["min_iou"],
+        max_distance_mm=options["max_distance_mm"],
+    )
+    criteria = LesionCriteria(
+        threshold=options["threshold"],
+        min_volume_mm3=options["min_volume_mm3"],
+        connectivity=options["connectivity"],
+    )
+    return EvaluationSettings(
+        rule=rule,
+        criteria=criteria,
+        ignore_below_mm3=options["ignore_below_mm3"],
+        truth_kind=_one_of("--truth-kind", options["truth_kind"], get_args(LabelKind)),
+        prediction_kind=_one_of("--pred-kind", options["pred_kind"], get_args(KindOfPrediction)),
+        scan_thresholds=tuple(options.get("at_least") or (1, 3, 5, 11)),
+        strata=tuple(options.get("strata") or ()),
+        replicates=options["bootstraps"],
+        level=options["level"],
+        seed=options["seed"],
+    )
+
+
+class Remarks:
+    """Shows the first remarks and counts the others, which may be one for each of thousands of cases."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        """Show or count one."""
+        if line in self._told:
+            return
+        self._told.add(line)
+        if len(self._told) <= MOST_NOTES:
+            print_note(line)
+
+    def finish(self) -> None:
+        """Say how many were not shown."""
+        if len(self._told) > MOST_NOTES:
+            print_note(f"and {len(self._told) - MOST_NOTES} more remarks, all of them in the results")
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise UsageError(f"{option} {value}: expected one of {', '.join(allowed)}")
+    return value

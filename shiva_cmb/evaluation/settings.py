@@ -1,0 +1,57 @@
+"""How an evaluation is done: what counts as a lesion, what as a match, what is reported."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.matching import ANY_OVERLAP, MatchRule
+from shiva_cmb.evaluation.sweep import SweepSettings
+from shiva_cmb.lesions.criteria import LesionCriteria
+
+LabelKind = Literal["auto", "mask", "labels"]
+"""What an image of lesions holds: `mask`: everything that is not 0, in connected components; `labels`: each
+value is one lesion; `auto`: told by its values."""
+PredictionKind = Literal["auto", "mask", "labels", "probability"]
+"""As `LabelKind`; `probability`: to be thresholded."""
+
+NOTHING_DROPPED = LesionCriteria(min_volume_mm3=0.0)
+"""The default criteria: what a method hands in is judged as it is."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Everything that changes the figures."""
+
+    rule: MatchRule = ANY_OVERLAP
+    """When a prediction has found a lesion."""
+    criteria: LesionCriteria = NOTHING_DROPPED
+    """How maps become lesions. The minimum volume holds for predictions of every kind, the connectivity for
+    masks of both sides; nothing is dropped unless it is asked for."""
+    ignore_below_mm3: float = 0.0
+    """Smaller truth lesions, and the predictions that touch them, count neither way."""
+    truth_kind: LabelKind = "auto"
+    """What the truth files hold."""
+    prediction_kind: PredictionKind = "auto"
+    """What the prediction files hold."""
+    sweep: SweepSettings = field(default_factory=SweepSettings)
+    """Thresholds and minimum volumes of the curves, where there are probability maps."""
+    scan_thresholds: tuple[int, ...] = (1, 3, 5, 11)
+    """A scan counts as positive with at least so many lesions."""
+    strata: tuple[str, ...] = ()
+    """Columns of the case table, as `thickness_mm` or with cuts as `thickness_mm:3`."""
+    replicates: int = 1000
+    """Bootstrap samples."""
+    level: float = 0.95
+    """Of the intervals."""
+    seed: int = 0
+    """Of the bootstrap and the permutations."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.ignore_below_mm3 < float("inf"):
+            raise UsageError(f"expected a volume of 0 mm3 or more to ignore, got {self.ignore_below_mm3}")
+        if not self.scan_thresholds or min(self.scan_thresholds) < 1:
+            raise UsageError(f"expected lesion counts of 1 or more, got {self.scan_thresholds}")
+        if self.replicates < 100:
+            raise UsageError(f"expected 100 bootstrap replicates or more, got {self.replicates}")
+        if not 0.5 <= self.level < 1.0:
+            raise UsageError(f"expected a level of the intervals in [0.5, 1), got {self.level}")

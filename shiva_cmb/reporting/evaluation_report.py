@@ -1,0 +1,156 @@
+"""An evaluation written to a folder and summed up on a screen."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from shiva_cmb.errors import NOT_CLINICAL, Note, warn_user
+from shiva_cmb.evaluation import Evaluation
+from shiva_cmb.evaluation.operating_point import ChosenPoint
+from shiva_cmb.evaluation.record import (
+    LESION_COLUMNS,
+    case_rows,
+    evaluation_record,
+    lesion_rows,
+    plain,
+    stratum_rows,
+)
+from shiva_cmb.files import new_directory
+from shiva_cmb.prediction.provenance import describe_software
+from shiva_cmb.reporting.draw_evaluation import draw_plots, gallery_entries, gallery_loader
+from shiva_cmb.reporting.evaluation_tables import evaluation_tables, figure_text, latex, markdown
+from shiva_cmb.reporting.gallery import write_gallery
+from shiva_cmb.tables import write_tsv
+
+SOFTWARE = ("shiva-cmb", "numpy", "scipy", "scikit-image", "nibabel")
+"""What the figures depend on."""
+
+_SHOWN = (
+    ("sensitivity", "detection.micro", "sensitivity"),
+    ("precision", "detection.micro", "precision"),
+    ("F1", "detection.micro", "f1"),
+    ("F1, mean of scans", "detection.macro", "f1"),
+    ("false positives per scan", "detection.micro", "fp_per_scan"),
+    ("  per lesion-free scan", "detection.micro", "fp_per_lesion_free_scan"),
+    ("free-response score", "detection.curves", "free_response_score"),
+    ("average precision", "detection.curves", "average_precision"),
+    ("Dice, mean of scans", "segmentation", "dice_mean"),
+    ("Dice of matched lesions", "segmentation", "matched_dice_mean"),
+    ("error of the count, mean", "counts", "error_mean"),
+    ("ICC of the count", "counts", "icc"),
+)
+"""What the summary on the screen shows: words, group, figure."""
+
+
+def save_evaluation(
+    evaluation: Evaluation,
+    folder: str | Path,
+    *,
+    chosen: ChosenPoint | None = None,
+    title: str = "Evaluation",
+    gallery: bool = True,
+    on_step: Callable[[str], None] = lambda _: None,
+    note: Note = warn_user,
+) -> Path:
+    """Write everything into a new folder, which appears when all of it is there.
+
+    Args:
+        evaluation: what was measured.
+        folder: made new.
+        chosen: an operating point that was chosen on these cases.
+        title: of the tables, and the method's name in the plots.
+        gallery: whether to draw the misses and false alarms.
+        on_step: told what is being done.
+        note: told what could not be drawn.
+
+    Raises:
+        OutputError: if the folder is there already, or cannot be written.
+    """
+    record = evaluation_json(evaluation, chosen)
+    with new_directory(folder) as temporary:
+        write_json(record, temporary / "metrics.json")
+        _write_tables(evaluation, temporary)
+        tables = evaluation_tables({title: record}, level=evaluation.settings.level)
+        (temporary / "tables.md").write_text(markdown(tables, title), encoding="utf-8")
+        (temporary / "tables.tex").write_text(latex(tables), encoding="utf-8")
+        on_step("drawing plots")
+        (temporary / "plots").mkdir()
+        draw_plots(evaluation, temporary / "plots", title)
+        if gallery:
+            on_step("drawing misses and false alarms")
+            (temporary / "gallery").mkdir()
+            entries, load = gallery_entries(evaluation), gallery_loader(evaluation)
+            write_gallery(temporary / "gallery", entries, load, note=note)
+    return Path(folder)
+
+
+def evaluation_json(evaluation: Evaluation, chosen: ChosenPoint | None = None) -> dict[str, Any]:
+    """What `metrics.json` holds."""
+    record = {"notice": NOT_CLINICAL, "software": describe_software(SOFTWARE)} | evaluation_record(evaluation)
+    if chosen is not None:
+        record["chosen_operating_point"] = {
+            "threshold": chosen.threshold,
+            "min_volume_mm3": chosen.min_volume_mm3,
+            "criterion": chosen.criterion,
+            "caution": "chosen on these cases: its figures are optimistic for them",
+        }
+    return record
+
+
+def write_json(record: dict[str, Any], path: Path) -> None:
+    """Write strict JSON people can read."""
+    text = json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def summary_text(evaluation: Evaluation, chosen: ChosenPoint | None = None) -> str:
+    """The most wanted figures with their intervals, and what was wrong with the input, for a screen."""
+    arrays, cases = evaluation.arrays, evaluation.cases
+    lines = [
+        f"{len(arrays)} cases of {len(set(arrays.patients))} patients, {int(arrays.truth_count.sum())} true "
+        f"and {int(arrays.predicted_count.sum())} predicted lesions",
+        evaluation.settings.rule.definition,
+        "",
+        f"{'':28}{'value':>6}  {100 * evaluation.settings.level:g} % interval",
+    ]
+    for words, group, name in _SHOWN:
+        figure = evaluation.groups.get(group, {}).get(name)
+        if figure is not None:
+            lines.append(f"{words:28}{figure_text(plain(vars(figure))).replace(' (', '  (', 1):>6}")
+    for at_least in evaluation.settings.scan_thresholds:
+        scans = evaluation.groups[f"scan_classification.{at_least}"]
+        told = [f"{n} {figure_text(plain(vars(scans[n])))}" for n in ("sensitivity", "specificity")]
+        lines.append(f"{f'scans with {at_least} or more':28}{', '.join(told)}")
+    lines.append("")
+    for names, what in (
+        (cases.missing, "without a prediction, counted as empty"),
+        (tuple(evaluation.unread), "with an unreadable prediction, counted as empty"),
+        (tuple(evaluation.failures), "not judged"),
+        (cases.extra, "predictions without a truth, left out"),
+    ):
+        if names:
+            lines.append(f"{what}: {_some(names)}")
+    if chosen is not None:
+        lines.append(
+            f"chosen: threshold {chosen.threshold:g}, minimum volume {chosen.min_volume_mm3:g} mm3 "
+            f"({chosen.criterion}); figures at this point are optimistic for these cases"
+        )
+    return "\n".join([*lines, NOT_CLINICAL])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} ({', '.join(names[:5])}{more})"
+
+
+def _write_tables(evaluation: Evaluation, folder: Path) -> None:
+    rows = case_rows(evaluation)
+    write_tsv(folder / "cases.tsv", list(rows[0]), rows)
+    write_tsv(folder / "lesions.tsv", LESION_COLUMNS, lesion_rows(evaluation))
+    columns = ("stratum", "level", "group", "figure", "value", "low", "high", "n")
+    write_tsv(folder / "strata.tsv", columns, stratum_rows(evaluation))
+    features = [row for result in evaluation.results for row in result.features]
+    if features:
+        names = list(dict.fromkeys(name for row in features for name in row))
+        write_tsv(folder / "features.tsv", names, [dict.fromkeys(names) | dict(row) for row in features])

@@ -1,0 +1,310 @@
+"""One case judged, with figures that can be checked by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shiva_cmb.anatomy.regions import Place
+from shiva_cmb.errors import ImageError
+from shiva_cmb.evaluation.case import CaseResult, evaluate_case
+from shiva_cmb.evaluation.inputs import EvaluationCase
+from shiva_cmb.evaluation.matching import MatchRule
+from shiva_cmb.evaluation.settings import EvaluationSettings
+from shiva_cmb.evaluation.strata import LesionFacts
+from shiva_cmb.lesions.criteria import LesionCriteria
+from shiva_cmb.lesions.features import FIRST_ORDER_FEATURES, SHAPE_FEATURES
+from tests.evaluation.boxes import bar, dot
+from tests.evaluation.cases import AFFINE, SHAPE, VOXEL_MM3, chances, labels, make_case, settings, write
+
+PLACES = {1: Place("lobar", "left"), 2: Place("deep", "right")}
+EMPTY = np.zeros(SHAPE, np.uint8)
+
+
+def judge(case: EvaluationCase, how: EvaluationSettings | None = None, features: bool = False) -> CaseResult:
+    return evaluate_case(case, how or settings(), region_names=PLACES, features=features)
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> EvaluationCase:
+    """Truth: 1 of 4 voxels, 2 of 2 voxels, 3 of 1 voxel. Prediction: 1 shares 3 voxels with the first and has
+    2 of its own, 2 touches the third, 3 and 4 touch nothing; nothing finds the second truth lesion."""
+    truth = labels(bar(2, 5), bar(10, 11), dot(16))
+    prediction = labels(bar(3, 7), bar(16, 17), dot(20), dot(22))
+    return make_case(tmp_path, "a", truth, prediction, patient="p", columns={"site": "x"})
+
+
+def facts(result: CaseResult, kind: str) -> list[LesionFacts]:
+    return [fact for fact in result.facts if fact.kind == kind]
+
+
+def test_counts_and_facts_by_hand(counted: EvaluationCase) -> None:
+    found = judge(counted)
+    assert (found.name, found.patient, found.columns) == ("a", "p", {"site": "x"})
+    assert (found.tp, found.fp, found.fn) == (2, 2, 1)
+    assert (found.truth_count, found.predicted_count) == (3, 4)
+    assert [fact.status for fact in facts(found, "truth")] == ["TP", "FN", "TP"]
+    assert [fact.status for fact in facts(found, "prediction")] == ["TP", "TP", "FP", "FP"]
+    assert [fact.partner for fact in facts(found, "truth")] == [1, None, 2]
+    assert [fact.partner for fact in facts(found, "prediction")] == [1, 3, None, None]
+    first, missed, _ = facts(found, "truth")
+    assert first.overlap_voxels == 3
+    assert first.matched_dice == pytest.approx(2 * 3 / (4 + 5))
+    # centroids at 3.5 and 5 along x, where voxels are 0.9 mm wide
+    assert first.distance_mm == pytest.approx(1.5 * 0.9)
+    assert first.volume_mm3 == pytest.approx(4 * VOXEL_MM3)
+    assert (first.x_mm, first.y_mm, first.z_mm) == pytest.approx(AFFINE[:3, :3] @ [3.5, 5, 5] + AFFINE[:3, 3])
+    assert (missed.overlap_voxels, missed.matched_dice, missed.distance_mm) == (None, None, None)
+    # dice of both pairs: 6 / 9 and 2 * 1 / (1 + 2)
+    assert found.matched_dice == pytest.approx([6 / 9, 2 / 3])
+
+
+def test_voxel_figures_by_hand(counted: EvaluationCase) -> None:
+    # 7 true voxels, 9 predicted, 4 shared; 24 x 20 x 24 = 11520 judged
+    voxels = judge(counted).voxels
+    assert voxels["dice"] == pytest.approx(2 * 4 / (7 + 9))
+    assert voxels["specificity"] == pytest.approx((11520 - 12) / (11520 - 7))
+    assert voxels["volume_difference_mm3"] == pytest.approx(2 * VOXEL_MM3)
+    assert np.isfinite(voxels["hd95_mm"])
+
+
+def test_ignored_lesions_count_neither_way(counted: EvaluationCase) -> None:
+    # the third truth lesion has one voxel: it goes, and the prediction that touches only it goes too
+    found = judge(counted, settings(ignore_below_mm3=2 * VOXEL_MM3))
+    assert (found.tp, found.fp, found.fn) == (1, 2, 1)
+    assert (found.truth_count, found.predicted_count) == (2, 3)
+    assert (found.ignored_truth, found.ignored_prediction) == (1, 1)
+    assert [fact.status for fact in facts(found, "prediction")] == ["TP", "ignored", "FP", "FP"]
+
+
+def test_predictions_under_the_minimum_are_not_there(counted: EvaluationCase) -> None:
+    found = judge(counted, settings(criteria=LesionCriteria(min_volume_mm3=2 * VOXEL_MM3)))
+    assert (found.tp, found.fp, found.fn) == (2, 0, 1)
+    assert len(facts(found, "prediction")) == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        # Centroids along x (0.9 mm): truth 3.5, 10.5, 16; prediction 5, 16.5, 20, 22.
+        # overlap: 5 with 3.5, 16.5 with 16
+        ("overlap", (2, 2, 1)),
+        # IoU 3 / 6 and 1 / 2 are both one half
+        ("iou", (2, 2, 1)),
+        # at most 5 mm = 5.55 voxels: 5 can be 3.5 (1.5) or 10.5 (5.5), 16.5 can be 16, 20 can be 16 (4):
+        # as many as possible are two (10.5 has no other), the nearest are 5 with 3.5 and 16.5 with 16
+        ("distance", (2, 2, 1)),
+        ("shiva", (2, 2, 1)),
+        # 20 goes to 16 too (4 voxels are 3.6 mm), but 16.5 is nearer: FP
+        ("valdo", (2, 2, 1)),
+        ("valdo-voxels", (2, 2, 1)),
+    ],
+)
+def test_every_rule(counted: EvaluationCase, rule: str, expected: tuple[int, int, int]) -> None:
+    found = judge(counted, settings(rule=MatchRule(rule)))  # type: ignore[arg-type]
+    assert (found.tp, found.fp, found.fn) == expected
+
+
+def test_rules_differ_where_two_predictions_lie_on_one_lesion(tmp_path: Path) -> None:
+    case = make_case(tmp_path, "a", labels(bar(2, 8)), labels(bar(2, 3), bar(6, 8)))
+    counts = {
+        rule: (found.tp, found.fp, found.fn)
+        for rule in ("overlap", "shiva", "valdo")
+        for found in [judge(case, settings(rule=MatchRule(rule)))]  # type: ignore[arg-type]
+    }
+    assert counts == {"overlap": (1, 1, 0), "shiva": (1, 0, 0), "valdo": (1, 1, 0)}
+
+
+def test_one_prediction_over_two_lesions(tmp_path: Path) -> None:
+    case = make_case(tmp_path, "a", labels(bar(2, 3), bar(6, 8)), labels(bar(2, 8)))
+    assert [judge(case).tp, judge(case).fp, judge(case).fn] == [1, 0, 1]
+    shiva = judge(case, settings(rule=MatchRule("shiva")))
+    assert (shiva.tp, shiva.fp, shiva.fn) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "expected"),
+    [((), (), (0, 0, 0)), ((dot(0, 0, 0),), (), (0, 0, 1)), ((), (dot(23, 19, 23),), (0, 1, 0))],
+)
+def test_empty_sides(tmp_path: Path, truth: tuple, prediction: tuple, expected: tuple[int, int, int]) -> None:
+    found = judge(make_case(tmp_path, "a", labels(*truth), labels(*prediction)))
+    assert (found.tp, found.fp, found.fn) == expected
+    assert found.matched_dice == ()
+    both_empty = not truth and not prediction
+    assert np.isnan(found.voxels["dice"]) if both_empty else found.voxels["dice"] == 0
+    assert np.isnan(found.voxels["hd95_mm"]) if both_empty else np.isinf(found.voxels["hd95_mm"])
+
+
+# What cannot be read
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "nan", "percent"])
+def test_an_unreadable_prediction_counts_as_empty_and_is_named(tmp_path: Path, damage: str) -> None:
+    case = make_case(tmp_path, "a", labels(dot(3), dot(6)), EMPTY)
+    assert case.prediction is not None
+    if damage == "missing":
+        case.prediction.unlink()
+    elif damage == "cut":
+        case.prediction.write_bytes(case.prediction.read_bytes()[:1000])
+    else:
+        write(case.prediction, chances((dot(3), np.nan if damage == "nan" else 50.5)))
+    found = judge(replace(case, probability=case.prediction))
+    assert found.failure is not None
+    assert str(case.prediction) in found.failure
+    assert not found.has_prediction
+    assert (found.tp, found.fp, found.fn) == (0, 0, 2)
+    assert found.sweep is None
+
+
+def test_an_unreadable_truth_raises(tmp_path: Path) -> None:
+    case = make_case(tmp_path, "a", chances((dot(3), np.nan)), EMPTY)
+    with pytest.raises(ImageError, match="truth"):
+        judge(case)
+
+
+def test_a_missing_prediction_is_no_failure(tmp_path: Path) -> None:
+    found = judge(make_case(tmp_path, "a", labels(dot(3)), None))
+    assert found.failure is None
+    assert not found.has_prediction
+    assert (found.tp, found.fp, found.fn) == (0, 0, 1)
+
+
+# Places, masks, images
+
+
+def test_regions_are_looked_up_by_world_position(tmp_path: Path) -> None:
+    # The atlas covers only x < 18 of the image, on voxels twice as wide along x: its voxel i holds the
+    # image's 2i and 2i + 1. Left of 10 it is region 1, then region 2; region 9 has no name.
+    atlas = np.full((9, 20, 24), 2, np.int16)
+    atlas[:5] = 1
+    atlas[6] = 9
+    affine = AFFINE @ np.diag([2.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = AFFINE[:3, :3] @ [0.5, 0, 0] + AFFINE[:3, 3]
+    regions = write(tmp_path / "atlas.nii", atlas, affine)
+    # 8 to 10: two voxels in 1, one in 2; 11: in 2; 12: in 9; 20: outside
+    truth = labels(bar(8, 10), dot(11, 8), dot(12, 12), dot(20))
+    found = judge(make_case(tmp_path, "a", truth, EMPTY, regions=regions))
+    assert [(fact.region, fact.side) for fact in found.facts] == [
+        ("lobar", "left"),
+        ("deep", "right"),
+        (None, None),
+        (None, None),
+    ]
+
+
+def test_voxels_are_judged_in_the_brain_and_in_all_lesions(tmp_path: Path) -> None:
+    # 10 voxels of brain, with a true voxel that is found, a true one beyond, and two false ones beyond:
+    # 13 are judged, 1 is TP, 2 are FP, 1 is FN, 9 are TN
+    brain = write(tmp_path / "brain.nii", labels(bar(0, 9)))
+    case = make_case(tmp_path, "a", labels(dot(3), dot(12)), labels(dot(3), bar(20, 21)), mask=brain)
+    assert judge(case).voxels["specificity"] == pytest.approx(9 / 11)
+    assert judge(case).voxels["accuracy"] == pytest.approx(10 / 13)
+
+
+@pytest.mark.parametrize("role", ["mask", "regions", "image"])
+@pytest.mark.parametrize("wrong", ["missing", "empty"])
+def test_what_only_adds_to_the_figures_may_be_missing(tmp_path: Path, role: str, wrong: str) -> None:
+    path = tmp_path / "more.nii"
+    if wrong == "empty":
+        write(path, EMPTY)
+    case = make_case(tmp_path, "a", labels(dot(3)), labels(dot(3)), **{role: path})
+    found = judge(case, features=True)
+    assert found.tp == 1
+    assert found.voxels["accuracy"] == 1
+    if wrong == "missing" or role == "mask":
+        assert any("left out" in line for line in found.notes)
+
+
+def test_features_of_every_lesion(tmp_path: Path) -> None:
+    image = np.full(SHAPE, 100.0, np.float32)
+    image[3:6, 5, 5] = 10, 20, 60
+    path = write(tmp_path / "image.nii", image)
+    case = make_case(tmp_path, "a", labels(bar(3, 5)), labels(dot(4), dot(9)), image=path)
+    truth, first, _ = judge(case, features=True).features
+    assert (truth["case"], truth["kind"], truth["name"]) == ("a", "truth", 1)
+    assert (first["kind"], first["name"]) == ("prediction", 1)
+    assert set(truth) == {"case", "kind", "name", *SHAPE_FEATURES} | {
+        f"intensity_{name}" for name in FIRST_ORDER_FEATURES
+    }
+    assert truth["intensity_mean"] == 30
+    assert truth["intensity_median"] == 20
+    assert first["intensity_mean"] == 20
+    assert truth["voxel_volume_mm3"] == pytest.approx(3 * VOXEL_MM3)
+    assert judge(case).features == ()
+
+
+def test_nan_inside_a_lesion_leaves_out_its_intensities_only(tmp_path: Path) -> None:
+    image = np.full(SHAPE, 100.0, np.float32)
+    image[4, 5, 5] = np.nan
+    case = make_case(
+        tmp_path, "a", labels(bar(3, 5), dot(9)), EMPTY, image=write(tmp_path / "image.nii", image)
+    )
+    found = judge(case, features=True)
+    with_nan, without = found.features
+    assert "intensity_mean" not in with_nan
+    assert with_nan["voxel_volume_mm3"] == pytest.approx(3 * VOXEL_MM3)
+    assert without["intensity_mean"] == 100
+    assert len(found.notes) == 1
+    assert "intensity features of truth lesion 1" in found.notes[0]
+
+
+# Maps
+
+
+def hazy() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Truth and map: two found above 0.5, one just at 0.5, one between 0.3 and 0.5, one false alarm."""
+    truth = labels(bar(2, 4), dot(8), bar(12, 13), dot(16))
+    chance = chances(
+        (bar(2, 4), 0.65),
+        (dot(8), 0.95),
+        (bar(12, 13), 0.5),
+        (dot(16), 0.45),
+        (dot(20), 0.75),
+        (dot(22), 0.2),
+    )
+    return truth, chance
+
+
+@pytest.mark.parametrize("rule", ["overlap", "iou", "distance", "shiva", "valdo", "valdo-voxels"])
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+def test_the_sweep_agrees_with_the_labels_at_each_threshold(
+    tmp_path: Path, rule: str, threshold: float
+) -> None:
+    how = settings(
+        rule=MatchRule(rule, max_distance_mm=2.0),  # type: ignore[arg-type]
+        criteria=LesionCriteria(threshold=threshold, min_volume_mm3=2.0),
+        ignore_below_mm3=1.0,
+    )
+    found = judge(make_case(tmp_path, "a", *hazy()), how)
+    assert found.sweep is not None
+    assert found.sweep.shape == (3, 2, 3)
+    place = how.sweep.thresholds.index(threshold)
+    assert found.sweep[place, 1].tolist() == [found.tp, found.fp, found.fn]
+
+
+def test_the_threshold_itself_counts_for_valdo_only(tmp_path: Path) -> None:
+    # above 0.5: 2-4 and 8 are found, 20 is a false alarm; at 0.5: 12-13 too
+    case = make_case(tmp_path, "a", *hazy())
+    overlap, valdo = judge(case), judge(case, settings(rule=MatchRule("valdo", max_distance_mm=2.0)))
+    assert (overlap.tp, overlap.fp, overlap.fn) == (2, 1, 2)
+    assert (valdo.tp, valdo.fp, valdo.fn) == (3, 1, 1)
+    assert overlap.sweep is not None
+    assert overlap.sweep[:, 0].tolist() == [[4, 1, 0], [2, 1, 2], [1, 1, 3]]
+    # at least 2 mm3, two voxels: 2-4 at 0.3 and 0.5, 12-13 at 0.3
+    assert overlap.sweep[:, 1].tolist() == [[2, 0, 2], [1, 0, 3], [0, 0, 4]]
+
+
+def test_calibration_by_hand(tmp_path: Path) -> None:
+    found = judge(make_case(tmp_path, "a", *hazy()))
+    assert found.lesion_bins is not None
+    assert found.voxel_bins is not None
+    # lesions above 0.5, bins of (n, sum of probabilities, true): (0.6, 0.7] 2-4; (0.7, 0.8] the false alarm;
+    # (0.9, 1] the other
+    expected = np.zeros((10, 3))
+    expected[6], expected[7], expected[9] = (1, 0.65, 1), (1, 0.75, 0), (1, 0.95, 1)
+    np.testing.assert_allclose(found.lesion_bins, expected, atol=1e-6)
+    # voxels above the lowest threshold of 0.3: 0.45 and two of 0.5 in (0.4, 0.5], three of 0.65
+    assert found.voxel_bins[:, 0].tolist() == [0, 0, 0, 0, 3, 0, 3, 1, 0, 1]
+    assert found.voxel_bins[:, 2].tolist() == [0, 0, 0, 0, 3, 0, 3, 0, 0, 1]

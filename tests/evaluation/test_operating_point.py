@@ -1,0 +1,123 @@
+"""The threshold and minimum volume that an evaluation recommends."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shiva_cmb.ensemble import FoldFile, open_bundle, write_bundle
+from shiva_cmb.ensemble.descriptor import OperatingPoint, ShivaCmbPart
+from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.operating_point import (
+    choose_operating_point,
+    operating_curve,
+    store_operating_point,
+)
+from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
+from tests.evaluation.boxes import bar, dot
+from tests.evaluation.cases import case_list, chances, labels, make_case, settings
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> Evaluation:
+    """Two scans. Voxels have 1.296 mm3, so that the minimum of 2 mm3 takes out lesions of one voxel.
+
+    threshold  found        TP FP FN  F1    with 2 mm3  TP FP FN  F1
+    0.3        3 7 12 16 l  3  2  0   6/8   3 12 l      2  1  1   4/6
+    0.5        3 16 l       2  1  1   4/6   3 l         2  0  1   4/5
+    0.7        3            1  0  2   2/4   3           1  0  2   2/4
+    """
+    return evaluate(
+        case_list(
+            make_case(
+                tmp_path,
+                "k",
+                labels(bar(3, 4), dot(7)),
+                chances((bar(3, 4), 0.9), (dot(7), 0.4), (bar(12, 13), 0.4), (dot(16), 0.6)),
+            ),
+            make_case(tmp_path, "l", labels(bar(3, 4)), chances((bar(3, 4), 0.6))),
+        ),
+        settings(),
+        processes=1,
+        note=pytest.fail,
+    )
+
+
+def test_the_highest_f1(mapped: Evaluation) -> None:
+    chosen = choose_operating_point(mapped)
+    assert (chosen.threshold, chosen.min_volume_mm3) == (0.5, 2.0)  # 4 / 5 against 3 / 4
+    assert chosen.criterion.startswith("highest pooled F1 on 2 cases")
+    assert mapped.settings.rule.definition in chosen.criterion
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    # with 1 a scan all three are found; with 1/2 two at most, without false alarms at 0.5 and 2 mm3
+    [("fp:1", (0.3, 0.0)), ("fp:0.5", (0.5, 2.0)), ("fp:0", (0.5, 2.0))],
+)
+def test_the_most_sensitive_within_a_rate(
+    mapped: Evaluation, wanted: str, expected: tuple[float, float]
+) -> None:
+    chosen = choose_operating_point(mapped, wanted)
+    assert (chosen.threshold, chosen.min_volume_mm3) == expected
+    assert f"at most {wanted[3:]} false positives per scan" in chosen.criterion
+
+
+@pytest.mark.parametrize("wanted", ["", "F2", "fp", "fp:", "fp:x", "fp:-1", "fp:inf", "fp:nan", "f1:0.5"])
+def test_what_is_wanted_must_be_known(mapped: Evaluation, wanted: str) -> None:
+    with pytest.raises(UsageError, match="expected f1, or fp:RATE"):
+        choose_operating_point(mapped, wanted)
+
+
+def test_masks_have_no_operating_point(tmp_path: Path) -> None:
+    found = evaluate(
+        case_list(make_case(tmp_path, "a", labels(dot(3)), labels(dot(3)))), settings(), processes=1
+    )
+    assert operating_curve(found) == ()
+    with pytest.raises(UsageError, match="only be chosen from probability maps"):
+        choose_operating_point(found)
+
+
+def test_a_rate_that_no_threshold_reaches(tmp_path: Path) -> None:
+    case = make_case(tmp_path, "a", labels(dot(3)), chances((bar(6, 8), 0.9)))
+    found = evaluate(case_list(case), settings(), processes=1)
+    with pytest.raises(UsageError, match=r"fewest are 1"):
+        choose_operating_point(found, "fp:0.5")
+
+
+def test_the_curve_has_every_point(mapped: Evaluation) -> None:
+    points = {(p["threshold"], p["min_volume_mm3"]): p for p in operating_curve(mapped)}
+    assert list(points) == [(0.3, 0.0), (0.5, 0.0), (0.7, 0.0), (0.3, 2.0), (0.5, 2.0), (0.7, 2.0)]
+    assert points[0.3, 0.0]["f1"] == pytest.approx(6 / 8)
+    assert points[0.5, 0.0]["fp_per_scan"] == pytest.approx(1 / 2)
+    assert points[0.5, 2.0]["sensitivity"] == pytest.approx(2 / 3)
+    assert points[0.7, 2.0]["precision"] == 1
+
+
+def test_a_chosen_point_is_written_into_a_bundle(mapped: Evaluation, tmp_path: Path) -> None:
+    fold = tmp_path / "fold.h5"
+    fold.write_bytes(b"never opened")
+    part = ShivaCmbPart(operating_point=OperatingPoint(threshold=0.2, peak_threshold=0.9))
+    bundle = write_bundle(tmp_path / "model", [FoldFile(fold)], part)
+    before = json.loads(bundle.descriptor_path.read_text())
+    chosen = choose_operating_point(mapped)
+    store_operating_point(chosen, bundle)
+    stored = open_bundle(tmp_path / "model").part.operating_point
+    assert (stored.threshold, stored.min_volume_mm3, stored.peak_threshold) == (0.5, 2.0, None)
+    assert stored.curve == chosen.curve
+    after = json.loads(bundle.descriptor_path.read_text())
+    before["shiva_cmb"].pop("operating_point")
+    after["shiva_cmb"].pop("operating_point")
+    assert after == before
+
+
+def test_undefined_figures_of_the_curve_can_be_stored(tmp_path: Path) -> None:
+    # nothing is above 0.7: precision is undefined there
+    case = make_case(tmp_path, "a", labels(bar(3, 4)), chances((bar(3, 4), 0.6)))
+    chosen = choose_operating_point(evaluate(case_list(case), settings(), processes=1))
+    assert (chosen.threshold, chosen.min_volume_mm3) == (0.5, 0.0)  # of equal ones the higher threshold
+    assert [point["precision"] for point in chosen.curve] == [1, 1, None, 1, 1, None]
+    assert not any(
+        value is not None and np.isnan(value) for point in chosen.curve for value in point.values()
+    )
