@@ -121,6 +121,6 @@ def _sources(methods: list[str]) -> dict[str, list[Path]]:
         if depth is None:
             raise UsageError(f"{path} is given twice: name runs of one method NAME=PATH")
         named.setdefault("/".join(path.parts[-depth:]), []).append(path)
-    if len(named) < 2:
-        raise UsageError("expected the predictions of two or more methods")
+    if len(methods) < 2:
+        raise UsageError("expected the predictions of two or more methods, or several runs of one")
     return named

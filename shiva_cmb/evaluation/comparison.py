@@ -91,7 +91,7 @@ def compare(
 
     Args:
         runs: the evaluations of each method; several are runs of it with other seeds, and every method then
-            needs as many. Figures are means over runs.
+            needs as many. Figures are means over runs. Several runs of one method show their spread only.
         figures: which ones to test, by group and name; those of `COMPARED` that are there by default.
         replicates: bootstrap samples of patients, the same ones for all methods.
         permutations: of the test.
@@ -99,13 +99,15 @@ def compare(
         seed: of both.
 
     Raises:
-        UsageError: if there are fewer than two methods, their numbers of runs differ, they have no case in
+        UsageError: if there are fewer than two runs in all, their numbers of runs differ, they have no case in
             common, or there is no such figure.
     """
     counts = {len(evaluations) for evaluations in runs.values()}
-    if len(runs) < 2 or len(counts) != 1 or 0 in counts:
+    if len(counts) != 1 or sum(len(evaluations) for evaluations in runs.values()) < 2 or 0 in counts:
         told = ", ".join(f"{name}: {len(evaluations)}" for name, evaluations in runs.items())
-        raise UsageError(f"expected two or more methods with as many runs each, got {told or 'none'}")
+        raise UsageError(
+            f"expected two or more methods with as many runs each, or several runs of one, got {told or 'none'}"
+        )
     every = [evaluation for evaluations in runs.values() for evaluation in evaluations]
     cases, left_out = _common_cases(every)
     thresholds = _common_thresholds(every)

@@ -110,8 +110,9 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
         )
         for one in comparison.differences
     )
-    header = ("Figure", "Methods", "Difference", "p", "p (Holm)")
-    tables.append(TextTable("Differences", header, differences))
+    if differences:
+        header = ("Figure", "Methods", "Difference", "p", "p (Holm)")
+        tables.append(TextTable("Differences", header, differences))
     return tables
 
 

@@ -164,6 +164,18 @@ def test_compare_names_the_better_method(material: Path, capsys: Capture) -> Non
     assert {"comparison.tsv", "tables.md", "tables.tex", "plots"} <= {path.name for path in out.iterdir()}
 
 
+def test_runs_of_one_method_show_their_spread(material: Path, capsys: Capture) -> None:
+    write(material / "second/sub-1_prob.nii.gz", [(2, 2, 2, 0.9), (8, 8, 8, 0.9)])
+    runs = [f"net={material / 'pred'}", f"net={material / 'second'}", "--truth", str(material / "truth")]
+    more = ["--processes", "1", "--bootstraps", "100", "--figure", "detection.micro.sensitivity"]
+    assert main(["compare", *runs, *more]) == 0
+    # 1 and 2 of 3 lesions: mean 1/2, standard deviation 1/3 / sqrt(2)
+    shown = capsys.readouterr().out
+    assert "0.50 (" in shown
+    assert "SD of 2 runs 0.236" in shown
+    assert "Differences" not in shown
+
+
 def test_compare_wants_two_methods(material: Path, capsys: Capture) -> None:
     assert main(["compare", str(material / "pred"), "--truth", str(material / "truth")]) == 2
     assert "two or more methods" in capsys.readouterr().err
