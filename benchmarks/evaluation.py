@@ -62,7 +62,7 @@ def main() -> None:
 
 def judge(folder: Path, kind: str, processes: int, replicates: int, output: Path) -> None:
     """Evaluate the cases in this process and those it starts, and write all figures."""
-    from shiva_cmb.evaluation.inputs import pair_cases
+    from shiva_cmb.evaluation.pairing.inputs import pair_cases
     from shiva_cmb.evaluation.pipeline import evaluate
     from shiva_cmb.evaluation.record import evaluation_record
     from shiva_cmb.evaluation.settings import EvaluationSettings

@@ -8,10 +8,10 @@ The functions on arrays are pure and fast enough for a validation metric:
 """
 
 from shiva_cmb.evaluation.comparison import Comparison, compare
-from shiva_cmb.evaluation.inputs import CaseList, EvaluationCase, pair_cases
 from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels, lesions_of_mask
 from shiva_cmb.evaluation.matching import Matching, MatchRule, match_lesions, match_points
 from shiva_cmb.evaluation.operating_point import choose_operating_point, store_operating_point
+from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase, pair_cases
 from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
 from shiva_cmb.evaluation.settings import EvaluationSettings
 

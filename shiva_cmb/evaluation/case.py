@@ -7,21 +7,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shiva_cmb.anatomy.regions import Place, place_of
+from shiva_cmb.anatomy.regions import Place
 from shiva_cmb.errors import ImageError, Note, ShivaCmbError
-from shiva_cmb.evaluation.calibration import BINS, case_bins
-from shiva_cmb.evaluation.inputs import EvaluationCase
+from shiva_cmb.evaluation.facts import LesionFacts, lesion_box, lesion_facts
 from shiva_cmb.evaluation.lesion_set import LesionSet, flat_indices
 from shiva_cmb.evaluation.matching import Matching, match_lesions
-from shiva_cmb.evaluation.reading import CaseLesions, read_case, strict_threshold
-from shiva_cmb.evaluation.segmentation import matched_dice, surface_distances, voxel_metrics
+from shiva_cmb.evaluation.metrics.calibration import BINS, case_bins
+from shiva_cmb.evaluation.metrics.segmentation import matched_dice, surface_distances, voxel_metrics
+from shiva_cmb.evaluation.pairing.inputs import EvaluationCase
+from shiva_cmb.evaluation.reading import CaseLesions, Judged, read_case, strict_threshold
 from shiva_cmb.evaluation.settings import EvaluationSettings
-from shiva_cmb.evaluation.strata import LesionFacts
 from shiva_cmb.evaluation.sweep import SweepSettings, sweep_case
-from shiva_cmb.imaging import Volume, align_image, align_mask, read_volume
-from shiva_cmb.imaging.alignment import MASK_THRESHOLD
-from shiva_cmb.lesions import shape
-from shiva_cmb.lesions.features import first_order_features, shape_features, sphericity
+from shiva_cmb.imaging import Volume, align_image, read_volume
+from shiva_cmb.lesions.features import first_order_features, shape_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +30,8 @@ class CaseResult:
     patient: str
     columns: Mapping[str, str]
     """Its row of the case table."""
-    has_prediction: bool
-    """False where it is missing or could not be read: then it counts as empty."""
+    judged: Judged
+    """What the predicted lesions were taken from; `nothing` where it is missing or could not be used."""
     tp: int
     fp: int
     fn: int
@@ -107,16 +105,19 @@ def _judge(
 ) -> CaseResult:
     truth, prediction = lesions.truth, lesions.prediction
     matching = match_lesions(truth, prediction, settings.rule, ignored_truth=lesions.ignored_truth)
-    region_voxels = _region_voxels(case.mask, truth, prediction, notes.append)
-    dices = matched_dice(matching.pairs, truth, prediction)
+    dices = matched_dice(matching.pairs, matching.overlaps, truth, prediction)
     regions = _read_if_possible(case.regions, notes.append)
-    facts = _facts(case.name, truth, prediction, matching, dices, (regions, region_names))
+    facts = lesion_facts(case.name, truth, prediction, matching, dices, (regions, region_names))
     probability = lesions.probability
+    sweep = None
+    if probability is not None:
+        how = _as_judged(settings)
+        sweep = sweep_case(probability, truth, lesions.ignored_truth, how, settings.rule, brain=lesions.brain)
     return CaseResult(
         name=case.name,
         patient=case.patient,
         columns=case.columns,
-        has_prediction=case.prediction is not None and failure is None,
+        judged=lesions.judged,
         tp=matching.tp,
         fp=matching.fp,
         fn=matching.fn,
@@ -124,13 +125,11 @@ def _judge(
         predicted_count=int((matching.prediction_status != "ignored").sum()),
         ignored_truth=int((matching.truth_status == "ignored").sum()),
         ignored_prediction=int((matching.prediction_status == "ignored").sum()),
-        voxels=voxel_metrics(truth, prediction, region_voxels) | surface_distances(truth, prediction),
+        voxels=_voxel_figures(lesions, matching),
         matched_dice=tuple(dices.tolist()),
         facts=facts,
         features=_features(case, truth, prediction, notes.append) if features else (),
-        sweep=None
-        if probability is None
-        else sweep_case(probability, truth, lesions.ignored_truth, _as_judged(settings), settings.rule),
+        sweep=sweep,
         voxel_bins=None if probability is None else _voxel_bins(probability, truth, settings),
         lesion_bins=_lesion_bins(prediction, matching),
         notes=tuple(notes),
@@ -144,17 +143,20 @@ def _as_judged(settings: EvaluationSettings) -> SweepSettings:
     return replace(settings.sweep, thresholds=thresholds)
 
 
-def _region_voxels(mask: Path | None, truth: LesionSet, prediction: LesionSet, note: Note) -> int:
+def _voxel_figures(lesions: CaseLesions, matching: Matching) -> dict[str, float]:
+    """Voxel metrics and surface distances of the lesions that count."""
+    truth = lesions.truth.select(matching.truth_status != "ignored")
+    prediction = lesions.prediction.select(matching.prediction_status != "ignored")
+    return voxel_metrics(truth, prediction, _region_voxels(lesions)) | surface_distances(truth, prediction)
+
+
+def _region_voxels(lesions: CaseLesions) -> int:
     """How many voxels are judged: those of the brain mask and all lesions, or the whole image."""
-    volume = _read_if_possible(mask, note)
-    if volume is not None:
-        try:
-            brain = (align_mask(volume, truth.grid, str(mask), note) > MASK_THRESHOLD).reshape(-1)
-            brain[truth.voxels] = brain[prediction.voxels] = True
-            return int(brain.sum())
-        except ImageError as error:
-            note(f"left out: {error}")
-    return int(np.prod(truth.grid.shape))
+    if lesions.brain is None:
+        return int(np.prod(lesions.truth.grid.shape))
+    judged = lesions.brain.reshape(-1).copy()
+    judged[lesions.truth.voxels] = judged[lesions.prediction.voxels] = True
+    return int(judged.sum())
 
 
 def _read_if_possible(path: Path | None, note: Note) -> Volume | None:
@@ -178,84 +180,9 @@ def _lesion_bins(prediction: LesionSet, matching: Matching) -> NDArray[np.float6
     if prediction.scores is None:
         return None if len(prediction) else np.zeros((BINS, 3))
     counted = matching.prediction_status != "ignored"
-    return case_bins(prediction.scores[counted], matching.prediction_status[counted] == "TP")
-
-
-def _facts(
-    case: str,
-    truth: LesionSet,
-    prediction: LesionSet,
-    matching: Matching,
-    dices: NDArray[np.float64],
-    regions: tuple[Volume | None, Mapping[int, Place]],
-) -> tuple[LesionFacts, ...]:
-    """One row per lesion, truth first."""
-    dice_of = {(int(t), int(p)): float(dice) for (t, p), dice in zip(matching.pairs, dices, strict=True)}
-    centres = truth.centroids_mm, prediction.centroids_mm
-    facts = []
-    for kind, own, other in (("truth", truth, prediction), ("prediction", prediction, truth)):
-        status = matching.truth_status if kind == "truth" else matching.prediction_status
-        partners = matching.truth_partner if kind == "truth" else matching.prediction_partner
-        elongations = _elongations(own)
-        for k in range(len(own)):
-            j = int(partners[k])
-            pair = (k, j) if kind == "truth" else (j, k)
-            place = _place(own, k, *regions)
-            x, y, z = centres[kind == "prediction"][k].tolist()
-            facts.append(
-                LesionFacts(
-                    case=case,
-                    kind=kind,  # type: ignore[arg-type]
-                    status=str(status[k]),  # type: ignore[arg-type]
-                    name=int(own.names[k]),
-                    partner=int(other.names[j]) if j >= 0 else None,
-                    x_mm=x,
-                    y_mm=y,
-                    z_mm=z,
-                    volume_mm3=float(own.volumes_mm3[k]),
-                    equivalent_diameter_mm=shape.equivalent_diameter_mm(float(own.volumes_mm3[k])),
-                    elongation=float(elongations[k]),
-                    sphericity=sphericity(*_box(own, k)),
-                    region=None if place is None else place.region,
-                    side=None if place is None else place.side,
-                    score=None if own.scores is None else float(own.scores[k]),
-                    matched_dice=dice_of.get(pair) if j >= 0 else None,
-                    overlap_voxels=int(matching.overlaps[pair]) if j >= 0 else None,
-                    distance_mm=float(np.linalg.norm(centres[0][pair[0]] - centres[1][pair[1]]))
-                    if j >= 0
-                    else None,
-                )
-            )
-    return tuple(facts)
-
-
-def _box(lesions: LesionSet, k: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """One lesion in its bounding box, and the affine (of which only the linear part matters)."""
-    voxels = lesions.indices(k)
-    corner = voxels.min(axis=0)
-    inside = np.zeros(voxels.max(axis=0) - corner + 1, bool)
-    inside[tuple((voxels - corner).T)] = True
-    return inside, lesions.grid.affine
-
-
-def _elongations(lesions: LesionSet) -> NDArray[np.float64]:
-    """As in the lesion table: with every voxel's own extent, shape (n,)."""
-    linear = lesions.grid.affine[:3, :3]
-    covariances = np.zeros((len(lesions), 3, 3))
-    for k in range(len(lesions)):
-        offsets_mm = (lesions.indices(k) - lesions.centroids[k]) @ linear.T
-        covariances[k] = offsets_mm.T @ offsets_mm / len(offsets_mm) + linear @ linear.T / 12.0
-    return shape.elongation(covariances)
-
-
-def _place(lesions: LesionSet, k: int, regions: Volume | None, names: Mapping[int, Place]) -> Place | None:
-    """The region most of a lesion's voxels are in, looked up by world position."""
-    if regions is None:
-        return None
-    world = lesions.grid.to_world(lesions.indices(k))
-    voxels = np.rint(regions.grid.to_voxel(world)).astype(np.intp)
-    voxels = voxels[np.all((voxels >= 0) & (voxels < regions.shape), axis=1)]
-    return place_of(regions.data[tuple(voxels.T)], names)
+    # as maps have them: in float64 a score such as 0.6 would fall into another bin than its voxel
+    scores = prediction.scores[counted].astype(np.float32)
+    return case_bins(scores, matching.prediction_status[counted] == "TP")
 
 
 def _features(
@@ -272,14 +199,14 @@ def _features(
     rows = []
     for kind, lesions in (("truth", truth), ("prediction", prediction)):
         for k in range(len(lesions)):
-            name = int(lesions.names[k])
-            row: dict[str, float | int | str] = {"case": case.name, "kind": kind, "name": name}
-            row |= shape_features(*_box(lesions, k))
+            number = int(lesions.names[k])
+            row: dict[str, float | int | str] = {"case": case.name, "kind": kind, "name": number}
+            row |= {f"shape_{name}": v for name, v in shape_features(*lesion_box(lesions, k)).items()}
             if image is not None:
                 try:
                     row |= _intensities(image, lesions, k)
                 except ImageError as error:
-                    note(f"the intensity features of {kind} lesion {name} were left out: {error}")
+                    note(f"the intensity features of {kind} lesion {number} were left out: {error}")
             rows.append(row)
     return tuple(rows)
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from shiva_cmb.errors import UsageError
 from shiva_cmb.evaluation.figures import CaseArrays, Weights, measure_all, patient_bootstrap
+from shiva_cmb.evaluation.metrics.weighted import Measure
 from shiva_cmb.evaluation.pipeline import Evaluation
 from shiva_cmb.evaluation.resampling import Figure, as_figures, exchange, holm, permutation_p, swap_methods
-from shiva_cmb.evaluation.weighted import Measure
 
 COMPARED = (
     "detection.micro.sensitivity",
@@ -90,8 +90,8 @@ def compare(
     """Compare methods that were evaluated on the same truth.
 
     Args:
-        runs: the evaluations of each method; several are runs of it with other seeds, and every method then
-            needs as many. Figures are means over runs. Several runs of one method show their spread only.
+        runs: the evaluations of each method; several are runs of it with other seeds, and every method
+            then needs as many. Figures are means over runs. Several runs of one method show their spread.
         figures: which ones to test, by group and name; those of `COMPARED` that are there by default.
         replicates: bootstrap samples of patients, the same ones for all methods.
         permutations: of the test.
@@ -99,14 +99,15 @@ def compare(
         seed: of both.
 
     Raises:
-        UsageError: if there are fewer than two runs in all, their numbers of runs differ, they have no case in
-            common, or there is no such figure.
+        UsageError: if there are fewer than two runs in all, the numbers of runs differ, they have no case
+            in common, or there is no such figure.
     """
     counts = {len(evaluations) for evaluations in runs.values()}
     if len(counts) != 1 or sum(len(evaluations) for evaluations in runs.values()) < 2 or 0 in counts:
         told = ", ".join(f"{name}: {len(evaluations)}" for name, evaluations in runs.items())
         raise UsageError(
-            f"expected two or more methods with as many runs each, or several runs of one, got {told or 'none'}"
+            "expected two or more methods with as many runs each, or several runs of one, got "
+            f"{told or 'none'}"
         )
     every = [evaluation for evaluations in runs.values() for evaluation in evaluations]
     cases, left_out = _common_cases(every)

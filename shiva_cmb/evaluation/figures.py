@@ -6,9 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shiva_cmb.evaluation import calibration, counts, curves, detection, scan_classification, segmentation
 from shiva_cmb.evaluation.case import CaseResult
 from shiva_cmb.evaluation.matching import MatchRule
+from shiva_cmb.evaluation.metrics import (
+    calibration,
+    counts,
+    curves,
+    detection,
+    scan_classification,
+    segmentation,
+)
 from shiva_cmb.evaluation.resampling import Figure, Measure, as_figures, bootstrap_weights
 
 Groups = dict[str, dict[str, Figure]]
@@ -97,7 +104,7 @@ def case_arrays(results: Sequence[CaseResult], thresholds: int, volumes: int) ->
 
 
 def _sweep(result: CaseResult, thresholds: int, volumes: int) -> NDArray[np.int64] | None:
-    if result.sweep is not None or result.has_prediction:
+    if result.sweep is not None or result.judged != "nothing":
         return result.sweep
     nothing = np.zeros((thresholds, volumes, 3), np.int64)
     nothing[..., 2] = result.truth_count
@@ -105,7 +112,7 @@ def _sweep(result: CaseResult, thresholds: int, volumes: int) -> NDArray[np.int6
 
 
 def _bins(bins: NDArray[np.float64] | None, result: CaseResult) -> NDArray[np.float64] | None:
-    if bins is not None or result.has_prediction:
+    if bins is not None or result.judged != "nothing":
         return bins
     return np.zeros((calibration.BINS, 3))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation import curves
+from shiva_cmb.evaluation.metrics import curves
 from shiva_cmb.evaluation.pipeline import Evaluation
 
 if TYPE_CHECKING:

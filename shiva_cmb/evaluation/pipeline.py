@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from shiva_cmb.anatomy.regions import FREESURFER, Place
 from shiva_cmb.errors import DataError, Note, ShivaCmbError, warn_user
-from shiva_cmb.evaluation import curves, detection, weighted
-from shiva_cmb.evaluation.calibration import Reliability, reliability
 from shiva_cmb.evaluation.case import CaseResult, evaluate_case
 from shiva_cmb.evaluation.figures import (
     CaseArrays,
@@ -19,7 +17,9 @@ from shiva_cmb.evaluation.figures import (
     patient_bootstrap,
     with_intervals,
 )
-from shiva_cmb.evaluation.inputs import CaseList, EvaluationCase
+from shiva_cmb.evaluation.metrics import curves, detection, weighted
+from shiva_cmb.evaluation.metrics.calibration import Reliability, reliability
+from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.parallel import Progress, run_cases
 from shiva_cmb.evaluation.resampling import as_figures
 from shiva_cmb.evaluation.settings import EvaluationSettings

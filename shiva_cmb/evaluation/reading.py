@@ -1,13 +1,14 @@
 """Truth and prediction of one case, read and brought to one grid as sets of lesions."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
 from shiva_cmb.errors import ImageError, Note, warn_user
-from shiva_cmb.evaluation.inputs import EvaluationCase
+from shiva_cmb.evaluation.common_grid import enlarged, enlarged_grid, missing_margins, moved_to, on_enlarged
 from shiva_cmb.evaluation.lesion_set import (
     NEIGHBOURHOOD,
     Connectivity,
@@ -16,27 +17,36 @@ from shiva_cmb.evaluation.lesion_set import (
     lesions_of_mask,
 )
 from shiva_cmb.evaluation.matching import MatchRule
+from shiva_cmb.evaluation.pairing.inputs import EvaluationCase
 from shiva_cmb.evaluation.settings import EvaluationSettings, LabelKind
-from shiva_cmb.imaging import Grid, Volume, read_volume
+from shiva_cmb.imaging import Grid, Volume, align_mask, read_volume
+from shiva_cmb.imaging.alignment import MASK_THRESHOLD
 from shiva_cmb.lesions.find import find_lesions, require_probabilities, too_small
-from shiva_cmb.lesions.regrid import lesion_on_grid
 
 MOST_ENLARGED = 4
 """A grid is not made larger than this many times to hold truth lesions beyond its edge."""
 ROUNDING = 1e-3
-"""What scale factors and affines may add to a value, or to a place in voxels."""
+"""What scale factors may add to a value."""
+
+
+Judged = Literal["labels", "probability map", "nothing"]
+"""What the predicted lesions were taken from."""
 
 
 @dataclass(frozen=True, eq=False)
 class CaseLesions:
-    """What is compared: both sets lie on one grid."""
+    """What is compared: everything lies on one grid."""
 
     truth: LesionSet
     ignored_truth: NDArray[np.bool_]
     """Truth lesions that are too small to count, by their volume on their own grid, shape (n,)."""
     prediction: LesionSet
-    probability: Volume | None
-    """The map for the curves, on the same grid; None if there is none."""
+    judged: Judged
+    """Where they come from."""
+    probability: Volume | None = None
+    """The map for the curves; None if there is none."""
+    brain: NDArray[np.bool_] | None = None
+    """The brain mask, shape of the grid; None if there is none."""
 
 
 def read_case(case: EvaluationCase, settings: EvaluationSettings, note: Note = warn_user) -> CaseLesions:
@@ -46,56 +56,78 @@ def read_case(case: EvaluationCase, settings: EvaluationSettings, note: Note = w
     is lost or broken and predictions stay as they are at every threshold. The grid is enlarged where truth
     lesions lie beyond its edge: they count.
 
-    A probability map beside a prediction only adds curves and scores: if it cannot be used, that is said.
+    A brain mask, and a probability map beside a label map, only add to the figures: if they cannot be used,
+    that is said.
 
     Raises:
         ImageError: if truth or prediction cannot be read or holds something else than lesions.
     """
     connectivity = settings.criteria.connectivity
-    truth_image = _finite(read_volume(case.truth, note=note), str(case.truth))
+    truth_image = read_volume(case.truth, note=note)
+    require_finite(truth_image, str(case.truth))
     truth = label_lesions(truth_image, settings.truth_kind, connectivity, str(case.truth), note)
     ignored = ~large_enough(truth, settings.ignore_below_mm3)
     if case.prediction is None:
-        empty = truth_image.with_data(np.zeros(truth_image.shape, np.uint8))
-        return CaseLesions(truth, ignored, lesions_of_mask(empty.data, empty.grid, connectivity), None)
-    image = _finite(read_volume(case.prediction, note=note), str(case.prediction))
-    prediction, probability = _read_prediction(case, image, settings, note)
-    if truth.grid.matches(image.grid):
-        return CaseLesions(truth, ignored, prediction, probability)
+        nothing = np.zeros(truth_image.shape, bool)
+        empty = lesions_of_mask(nothing, truth_image.grid)
+        brain = _brain(case, truth_image.grid, note)
+        return CaseLesions(truth, ignored, empty, "nothing", brain=brain)
+    found = _read_prediction(case, settings, note)
+    grid = found.lesions.grid
+    if truth.grid.matches(grid):
+        return CaseLesions(truth, ignored, found.lesions, found.judged, found.probability, found.brain)
+    margins = missing_margins(truth, grid)
+    if np.prod(np.array(grid.shape, np.float64) + margins.sum(axis=1)) > MOST_ENLARGED * np.prod(grid.shape):
+        raise ImageError(
+            f"{case.truth} has lesions far outside {case.prediction}: are both of the same scan and space?"
+        )
     note(
         f"{case.truth} is on another grid than its prediction: its lesions were moved to the prediction's"
         " grid, each by itself"
     )
-    margins = _margins(truth, image.grid)
-    enlarged = np.prod(np.array(image.shape, np.float64) + margins.sum(axis=1))
-    if enlarged > MOST_ENLARGED * np.prod(image.shape):
-        raise ImageError(
-            f"{case.truth} has lesions far outside {case.prediction}: are both of the same scan and space?"
-        )
     if margins.any():
-        image = _padded(image, margins)
-        prediction = _on_padded(prediction, margins, image.grid)
-        probability = None if probability is None else _padded(probability, margins)
-    return CaseLesions(_moved(truth, image.grid), ignored, prediction, probability)
+        found = found.enlarged(margins)
+    moved = moved_to(truth, found.lesions.grid)
+    return CaseLesions(moved, ignored, found.lesions, found.judged, found.probability, found.brain)
 
 
-def _read_prediction(
-    case: EvaluationCase, image: Volume, settings: EvaluationSettings, note: Note
-) -> tuple[LesionSet, Volume | None]:
-    """Predicted lesions, scored where there is a probability map, and that map, both on the image's grid."""
-    name, criteria, kind = str(case.prediction), settings.criteria, settings.prediction_kind
-    itself = case.probability is not None and case.probability == case.prediction
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The prediction's side of a case."""
+
+    lesions: LesionSet
+    judged: Judged
+    probability: Volume | None
+    brain: NDArray[np.bool_] | None
+
+    def enlarged(self, margins: NDArray[np.intp]) -> "_Found":
+        """The same on a larger grid."""
+        grid = enlarged_grid(self.lesions.grid, margins)
+        probability = None if self.probability is None else enlarged(self.probability, margins)
+        brain = None if self.brain is None else np.pad(self.brain, margins)
+        return _Found(on_enlarged(self.lesions, margins, grid), self.judged, probability, brain)
+
+
+def _read_prediction(case: EvaluationCase, settings: EvaluationSettings, note: Note) -> _Found:
+    """Predicted lesions, scored where there is a probability map, on the grid they were given on."""
+    kind, criteria = settings.prediction_kind, settings.criteria
+    maps_first = kind == "probability" or (kind == "auto" and settings.maps_first)
+    source = case.probability if maps_first and case.probability is not None else case.prediction
+    name = str(source)
+    image = _without_nan(read_volume(source, note=note), name, note)  # type: ignore[arg-type]
+    brain = _brain(case, image.grid, note)
+    itself = case.probability is not None and case.probability == source
     if kind == "probability" or (kind == "auto" and (itself or _has_fractions(image.data))):
-        prediction = probable_lesions(image, settings, name)
         beside = None if itself else _map_beside(case, image, note)
-        return prediction, image if beside is None else beside
-    prediction = label_lesions(image, kind, criteria.connectivity, name, note)
-    prediction = prediction.select(large_enough(prediction, criteria.min_volume_mm3))
+        lesions = probable_lesions(image, settings, name, brain)
+        return _Found(lesions, "probability map", image if beside is None else beside, brain)
+    lesions = label_lesions(image, kind, criteria.connectivity, name, note)
+    lesions = lesions.select(large_enough(lesions, criteria.min_volume_mm3))
     probability = image if itself else _map_beside(case, image, note)
     if probability is None:
         # an image without any lesion may be a mask or a map: as either it finds nothing at any threshold
-        return prediction, None if image.data.any() else image
-    return prediction.with_scores(probability.data), probability
+        return _Found(lesions, "labels", None if image.data.any() else image, brain)
+    return _Found(lesions.with_scores(probability.data), "labels", probability, brain)
 
 
 def _map_beside(case: EvaluationCase, image: Volume, note: Note) -> Volume | None:
@@ -103,7 +135,8 @@ def _map_beside(case: EvaluationCase, image: Volume, note: Note) -> Volume | Non
     if case.probability is None:
         return None
     try:
-        probability = _finite(read_volume(case.probability, note=note), str(case.probability))
+        name = str(case.probability)
+        probability = _without_nan(read_volume(case.probability, note=note), name, note)
         require_probabilities(probability.data)
     except ImageError as error:
         note(f"{case.probability}: left out of the curves: {error}")
@@ -114,6 +147,18 @@ def _map_beside(case: EvaluationCase, image: Volume, note: Note) -> Volume | Non
     return probability
 
 
+def _brain(case: EvaluationCase, grid: Grid, note: Note) -> NDArray[np.bool_] | None:
+    """The case's brain mask on a grid, or None if there is none that can be used."""
+    if case.mask is None:
+        return None
+    try:
+        mask = align_mask(read_volume(case.mask, note=note), grid, str(case.mask), note)
+    except ImageError as error:
+        note(f"left out: {error}")
+        return None
+    return mask > MASK_THRESHOLD
+
+
 def strict_threshold(threshold: float, rule: MatchRule) -> float:
     """The threshold to be strictly above: VALDO's code takes probabilities of exactly the threshold too."""
     if not rule.name.startswith("valdo"):
@@ -121,8 +166,13 @@ def strict_threshold(threshold: float, rule: MatchRule) -> float:
     return max(0.0, float(np.nextafter(np.float32(threshold), np.float32(0))))
 
 
-def probable_lesions(probability: Volume, settings: EvaluationSettings, name: str) -> LesionSet:
-    """Lesions of a probability map, by the criteria.
+def probable_lesions(
+    probability: Volume,
+    settings: EvaluationSettings,
+    name: str,
+    brain: NDArray[np.bool_] | None = None,
+) -> LesionSet:
+    """Lesions of a probability map, by the criteria; those outside the brain are dropped, as `predict` does.
 
     Raises:
         ImageError: if it is no probability map.
@@ -130,7 +180,7 @@ def probable_lesions(probability: Volume, settings: EvaluationSettings, name: st
     criteria = settings.criteria
     criteria = replace(criteria, threshold=strict_threshold(criteria.threshold, settings.rule))
     try:
-        found = find_lesions(probability, criteria)
+        found = find_lesions(probability, criteria, brain=brain)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     lesions = lesions_of_labels(found.labels.data, probability.grid)
@@ -167,7 +217,7 @@ def label_lesions(
     if 1 < len(labels) < len(pieces):
         note(
             f"{name}: has {len(labels)} values in {len(pieces)} pieces, and every piece was taken for a"
-            " lesion; say so if each value is one lesion"
+            " lesion; if each value is one lesion, say --truth-kind or --pred-kind labels"
         )
     return pieces
 
@@ -177,10 +227,25 @@ def large_enough(lesions: LesionSet, min_volume_mm3: float) -> NDArray[np.bool_]
     return ~too_small(lesions.volumes_mm3, min_volume_mm3)
 
 
-def _finite(image: Volume, name: str) -> Volume:
+def require_finite(image: Volume, name: str) -> None:
+    """Refuse a reference that does not say everywhere whether there is a lesion.
+
+    Raises:
+        ImageError: if a value is not finite.
+    """
     if image.data.dtype.kind == "f" and not np.isfinite(image.data).all():
         raise ImageError(f"{name}: holds NaN or infinite values; write 0 where there is no lesion")
-    return image
+
+
+def _without_nan(image: Volume, name: str, note: Note) -> Volume:
+    """NaN as 0: some tools write it outside the brain. Infinite values are refused."""
+    if image.data.dtype.kind != "f" or not np.isnan(image.data).any():
+        require_finite(image, name)
+        return image
+    note(f"{name}: NaN was taken for 0")
+    filled = image.with_data(np.where(np.isnan(image.data), 0, image.data))
+    require_finite(filled, name)
+    return filled
 
 
 def _has_fractions(data: NDArray[np.generic]) -> bool:
@@ -203,67 +268,3 @@ def _pieces(labels: LesionSet, connectivity: int) -> LesionSet:
         return labels
     starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.intp)
     return LesionSet(labels.grid, np.concatenate(parts), starts, np.arange(1, len(parts) + 1))
-
-
-def _margins(truth: LesionSet, grid: Grid) -> NDArray[np.intp]:
-    """How many voxels `grid` lacks before and behind each axis to hold all truth lesions, shape (3, 2)."""
-    if not len(truth):
-        return np.zeros((3, 2), np.intp)
-    voxels = np.stack(np.unravel_index(truth.voxels, truth.grid.shape), axis=-1)
-    corners = np.array(np.meshgrid(*[(-0.5, 0.5)] * 3)).reshape(3, -1).T
-    places = grid.to_voxel(truth.grid.to_world((voxels[:, None] + corners).reshape(-1, 3)))
-    # half a voxel beyond the outermost centre still belongs to the outermost voxel
-    before = np.maximum(0, np.ceil(-0.5 - places.min(axis=0) - ROUNDING))
-    behind = np.maximum(0, np.ceil(places.max(axis=0) - np.array(grid.shape) + 0.5 - ROUNDING))
-    return np.stack([before, behind], axis=-1).astype(np.intp)
-
-
-def _padded(image: Volume, margins: NDArray[np.intp]) -> Volume:
-    affine = image.affine.copy()
-    affine[:3, 3] = image.grid.to_world(-margins[:, 0])
-    return Volume(np.pad(image.data, margins), affine)
-
-
-def _on_padded(lesions: LesionSet, margins: NDArray[np.intp], grid: Grid) -> LesionSet:
-    voxels = np.stack(np.unravel_index(lesions.voxels, lesions.grid.shape), axis=-1) + margins[:, 0]
-    flat = np.ravel_multi_index(tuple(voxels.T), grid.shape)
-    return LesionSet(grid, flat, lesions.starts, lesions.names, lesions.scores)
-
-
-def _moved(truth: LesionSet, grid: Grid) -> LesionSet:
-    """Every lesion on another grid that has room for it.
-
-    Where voxels are larger, two lesions may want the same one: the smaller has it, and one that would have
-    none left takes the nearest free one, so that no lesion is lost.
-    """
-    own: dict[int, NDArray[np.intp]] = {}
-    taken = np.zeros(0, np.intp)
-    for k in np.argsort(truth.sizes, kind="stable"):
-        places = lesion_on_grid(truth.indices(k), truth.grid, grid)
-        flat = np.ravel_multi_index(tuple(places.T), grid.shape)
-        free = np.setdiff1d(flat, taken)
-        own[int(k)] = free if len(free) else _nearest_free(places, taken, grid)
-        taken = np.union1d(taken, own[int(k)])
-    order = [own[k] for k in range(len(truth))]
-    voxels = np.concatenate([np.zeros(0, np.intp), *order])
-    starts = np.concatenate([[0], np.cumsum([len(part) for part in order])]).astype(np.intp)
-    return LesionSet(grid, voxels, starts, truth.names)
-
-
-def _nearest_free(places: NDArray[np.intp], taken: NDArray[np.intp], grid: Grid) -> NDArray[np.intp]:
-    """A voxel next to the middle of `places` that is not taken, as one flat index.
-
-    Raises:
-        ImageError: if all are taken.
-    """
-    middle = np.rint(places.mean(axis=0)).astype(np.intp)
-    for reach in range(1, max(grid.shape)):
-        around = np.argwhere(np.ones((2 * reach + 1,) * 3)) - reach
-        around = around[np.argsort(np.square(around @ grid.affine[:3, :3].T).sum(axis=1), kind="stable")]
-        around = around + middle
-        around = around[np.all((around >= 0) & (around < grid.shape), axis=1)]
-        flat = np.ravel_multi_index(tuple(around.T), grid.shape)
-        free = flat[~np.isin(flat, taken)]
-        if len(free):
-            return free[:1]
-    raise ImageError(f"the truth has more lesions than the prediction's grid {grid.shape} has voxels for")

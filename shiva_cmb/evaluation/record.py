@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from shiva_cmb.evaluation import detection
+from shiva_cmb.evaluation.facts import LesionFacts
 from shiva_cmb.evaluation.figures import DEFINITIONS, Groups, empty_convention
+from shiva_cmb.evaluation.metrics import detection
 from shiva_cmb.evaluation.operating_point import operating_curve
 from shiva_cmb.evaluation.pipeline import Evaluation
 from shiva_cmb.evaluation.resampling import Figure
-from shiva_cmb.evaluation.strata import LesionFacts
 
 SCHEMA_VERSION = 1
 
@@ -83,12 +83,12 @@ def case_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     rows = []
     missing = set(evaluation.cases.missing)
     for k, result in enumerate(evaluation.results):
-        status = "missing" if result.name in missing else "judged" if result.has_prediction else "unreadable"
+        nothing = "missing" if result.name in missing else "unusable"
         rows.append(
             {
                 "case": result.name,
                 "patient": result.patient,
-                "prediction": status,
+                "prediction": nothing if result.judged == "nothing" else result.judged,
                 **{name: getattr(result, name) for name in _COUNTED},
                 **{name: float(values[k]) for name, values in scores.items()},
                 **{f"voxel_{name}" if name in scores else name: v for name, v in result.voxels.items()},

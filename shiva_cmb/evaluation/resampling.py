@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.weighted import (
+from shiva_cmb.evaluation.metrics.weighted import (
     Measure,
     auc,
     icc,

@@ -33,6 +33,8 @@ class EvaluationSettings:
     """What the truth files hold."""
     prediction_kind: PredictionKind = "auto"
     """What the prediction files hold."""
+    maps_first: bool = False
+    """Where a case has a label map and a probability map, the probability map is judged."""
     sweep: SweepSettings = field(default_factory=SweepSettings)
     """Thresholds and minimum volumes of the curves, where there are probability maps."""
     scan_thresholds: tuple[int, ...] = (1, 3, 5, 11)
@@ -53,5 +55,7 @@ class EvaluationSettings:
             raise UsageError(f"expected lesion counts of 1 or more, got {self.scan_thresholds}")
         if self.replicates < 100:
             raise UsageError(f"expected 100 bootstrap replicates or more, got {self.replicates}")
+        if self.seed < 0:
+            raise UsageError(f"expected a seed of 0 or more, got {self.seed}")
         if not 0.5 <= self.level < 1.0:
             raise UsageError(f"expected a level of the intervals in [0.5, 1), got {self.level}")

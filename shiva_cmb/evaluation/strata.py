@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import DataError, Note, UsageError, warn_user
+from shiva_cmb.evaluation.facts import LesionFacts
 from shiva_cmb.tables import as_number, is_missing
 
-Kind = Literal["truth", "prediction"]
-Status = Literal["TP", "FN", "FP", "ignored"]
 Unit = Literal["lesion", "case"]
 
 UNKNOWN = "unknown"
@@ -41,51 +40,6 @@ LESION_STRATA: Mapping[str, str] = {
 """Strata that are properties of a lesion, and where they stand in `LesionFacts`."""
 N_LESIONS = "n_lesions"
 """The stratum of scans by their number of true lesions."""
-
-
-@dataclass(frozen=True)
-class LesionFacts:
-    """One lesion of one case, true or predicted, and what became of it: a row of `lesions.tsv`.
-
-    Lengths in mm, positions in world coordinates (RAS). None where something is not known or does not apply.
-    """
-
-    case: str
-    """Name of the case."""
-    kind: Kind
-    """On which side the lesion is."""
-    status: Status
-    """Outcome of the matching: TP and FN of true lesions, TP and FP of predictions."""
-    name: int
-    """Value in the label map, or number of the connected component."""
-    partner: int | None
-    """`name` of the lesion it was matched with on the other side."""
-    x_mm: float
-    """Centroid, to the right."""
-    y_mm: float
-    """Centroid, to the front."""
-    z_mm: float
-    """Centroid, upwards."""
-    volume_mm3: float
-    """Volume of its voxels."""
-    equivalent_diameter_mm: float
-    """Diameter of the ball of that volume."""
-    elongation: float | None = None
-    """1 is round, 0 a line (IBSI)."""
-    sphericity: float | None = None
-    """1 for a ball, less for anything else (IBSI)."""
-    region: str | None = None
-    """For example `lobar`, `deep` or `infratentorial`."""
-    side: str | None = None
-    """`left`, `right` or `midline`."""
-    score: float | None = None
-    """Highest probability inside, for predictions from a probability map."""
-    matched_dice: float | None = None
-    """Dice with the partner."""
-    overlap_voxels: int | None = None
-    """Voxels shared with the partner."""
-    distance_mm: float | None = None
-    """Distance of the centroids of both partners."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from shiva_cmb.evaluation.lesion_set import (
 )
 from shiva_cmb.evaluation.matching import ANY_OVERLAP, MatchRule, match_lesions
 from shiva_cmb.imaging.volume import Grid, Volume
-from shiva_cmb.lesions.find import require_probabilities, too_small
+from shiva_cmb.lesions.criteria import LesionCriteria
+from shiva_cmb.lesions.find import require_probabilities, too_far_outside, too_small
 
 MOST_LISTED_VOXELS = 250_000
 """With more voxels the image is labelled anew at each threshold: neighbours take up to 800 bytes a voxel."""
@@ -54,6 +55,8 @@ def sweep_case(
     ignored_truth: ArrayLike | None = None,
     settings: SweepSettings | None = None,
     rule: MatchRule = ANY_OVERLAP,
+    *,
+    brain: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Count hits, false alarms and misses at every operating point.
 
@@ -65,6 +68,7 @@ def sweep_case(
         ignored_truth: see `match_lesions`.
         settings: the operating points; the defaults if left out.
         rule: what is a match.
+        brain: mask of the map's shape; what lies too far outside is dropped, as `find_lesions` does.
 
     Returns:
         TP, FP and FN, shape (thresholds, minimum volumes, 3).
@@ -81,6 +85,10 @@ def sweep_case(
         )
     counts = np.zeros((len(settings.thresholds), len(settings.min_volumes_mm3), 3), np.int64)
     for t, found in enumerate(_lesions_by_threshold(probability.data, truth.grid, settings)):
+        if brain is not None and len(found):
+            inside = brain.reshape(-1)[found.voxels]
+            outside = np.add.reduceat(~inside, found.starts[:-1], dtype=np.intp)
+            found = found.select(~too_far_outside(outside, found.sizes, LesionCriteria()))
         volumes = found.volumes_mm3
         for v, minimum in enumerate(settings.min_volumes_mm3):
             keep = ~too_small(volumes, minimum)

@@ -133,6 +133,13 @@ def too_small(volumes_mm3: NDArray[np.floating], min_volume_mm3: float) -> NDArr
     return volumes_mm3 < min_volume_mm3 * (1 - 1e-5)
 
 
+def too_far_outside(
+    outside: NDArray[np.number], sizes: NDArray[np.integer], criteria: LesionCriteria
+) -> NDArray[np.bool_]:
+    """Which components have too many of their voxels outside the brain."""
+    return np.asarray(outside > criteria.max_outside_fraction * sizes)
+
+
 def _check(
     probability: Volume, image: Volume | None, brain: NDArray[np.bool_] | None, agreement: Volume | None
 ) -> None:
@@ -185,7 +192,7 @@ def _failures(
         failures["low peak"] = ~(peaks > criteria.peak_threshold)
     if brain is not None:
         outside = components.total(~components.values(brain))
-        failures["outside the brain"] = outside > criteria.max_outside_fraction * components.sizes
+        failures["outside the brain"] = too_far_outside(outside, components.sizes, criteria)
     return failures
 
 

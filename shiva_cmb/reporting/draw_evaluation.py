@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from shiva_cmb.evaluation import Evaluation, detection
+from shiva_cmb.evaluation import Evaluation
 from shiva_cmb.evaluation.figures import empty_convention
+from shiva_cmb.evaluation.metrics import detection
 from shiva_cmb.evaluation.reading import read_case
 from shiva_cmb.evaluation.record import figure_record
 from shiva_cmb.imaging import Volume, align_image, read_volume

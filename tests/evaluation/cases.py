@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shiva_cmb.evaluation.inputs import CaseList, EvaluationCase
+from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.settings import EvaluationSettings
 from shiva_cmb.evaluation.sweep import SweepSettings
 from shiva_cmb.imaging import Volume, write_volume

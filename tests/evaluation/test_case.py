@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from shiva_cmb.anatomy.regions import Place
 from shiva_cmb.errors import ImageError
 from shiva_cmb.evaluation.case import CaseResult, evaluate_case
-from shiva_cmb.evaluation.inputs import EvaluationCase
+from shiva_cmb.evaluation.facts import LesionFacts
 from shiva_cmb.evaluation.matching import MatchRule
+from shiva_cmb.evaluation.pairing.inputs import EvaluationCase
 from shiva_cmb.evaluation.settings import EvaluationSettings
-from shiva_cmb.evaluation.strata import LesionFacts
 from shiva_cmb.lesions.criteria import LesionCriteria
 from shiva_cmb.lesions.features import FIRST_ORDER_FEATURES, SHAPE_FEATURES
 from tests.evaluation.boxes import bar, dot
@@ -153,7 +153,7 @@ def test_an_unreadable_prediction_counts_as_empty_and_is_named(tmp_path: Path, d
     found = judge(replace(case, probability=case.prediction))
     assert found.failure is not None
     assert str(case.prediction) in found.failure
-    assert not found.has_prediction
+    assert found.judged == "nothing"
     assert (found.tp, found.fp, found.fn) == (0, 0, 2)
     assert found.sweep is None
 
@@ -167,7 +167,7 @@ def test_an_unreadable_truth_raises(tmp_path: Path) -> None:
 def test_a_missing_prediction_is_no_failure(tmp_path: Path) -> None:
     found = judge(make_case(tmp_path, "a", labels(dot(3)), None))
     assert found.failure is None
-    assert not found.has_prediction
+    assert found.judged == "nothing"
     assert (found.tp, found.fp, found.fn) == (0, 0, 1)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from shiva_cmb.errors import UsageError
 from shiva_cmb.evaluation.comparison import COMPARED, Comparison, Difference, compare
-from shiva_cmb.evaluation.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.matching import MatchRule
+from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
 from shiva_cmb.evaluation.settings import EvaluationSettings
 from shiva_cmb.lesions.criteria import LesionCriteria

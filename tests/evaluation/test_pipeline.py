@@ -10,8 +10,8 @@ import pytest
 
 from shiva_cmb.errors import DataError, UsageError
 from shiva_cmb.evaluation.case import CaseResult
-from shiva_cmb.evaluation.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.matching import MatchRule
+from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
 from shiva_cmb.evaluation.record import evaluation_record
 from shiva_cmb.evaluation.settings import EvaluationSettings
@@ -81,7 +81,7 @@ def test_a_missing_prediction_counts_as_empty(tmp_path: Path) -> None:
     cases[1] = replace(cases[1], prediction=write(tmp_path / "b" / "empty.nii", EMPTY))
     assert run(*cases).groups["detection.micro"] == missing.groups["detection.micro"]
     assert missing.arrays.names == ("a", "b", "c", "d")
-    assert [result.has_prediction for result in missing.results] == [True, False, True, True]
+    assert [result.judged != "nothing" for result in missing.results] == [True, False, True, True]
 
 
 def test_what_cannot_be_read_is_listed_and_stops_nothing(tmp_path: Path) -> None:

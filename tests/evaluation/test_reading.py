@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shiva_cmb.errors import ImageError
+from shiva_cmb.evaluation.common_grid import enlarged, missing_margins, moved_to
 from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels
 from shiva_cmb.evaluation.matching import MatchRule, match_lesions
-from shiva_cmb.evaluation.reading import CaseLesions, _margins, _moved, _padded, read_case, strict_threshold
+from shiva_cmb.evaluation.reading import CaseLesions, read_case, strict_threshold
 from shiva_cmb.evaluation.settings import EvaluationSettings
 from shiva_cmb.imaging import Grid, Volume
 from shiva_cmb.lesions.criteria import LesionCriteria
@@ -366,8 +367,8 @@ def test_no_lesion_is_lost_and_none_shares_a_voxel(
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = truth.grid.to_world([4, 3, 4]) - 4.0 * np.array(spacing) + shift
     prediction = Volume(np.zeros((8, 8, 8), np.uint8), affine)
-    grid = _padded(prediction, _margins(truth, prediction.grid)).grid
-    found = _moved(truth, grid)
+    grid = enlarged(prediction, missing_margins(truth, prediction.grid)).grid
+    found = moved_to(truth, grid)
     assert found.names.tolist() == truth.names.tolist()
     assert found.sizes.min(initial=1) >= 1
     assert len(np.unique(found.voxels)) == len(found.voxels)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from shiva_cmb.evaluation.figures import DEFINITIONS, definition
-from shiva_cmb.evaluation.inputs import CaseList
 from shiva_cmb.evaluation.matching import MatchRule
+from shiva_cmb.evaluation.pairing.inputs import CaseList
 from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
 from shiva_cmb.evaluation.record import (
     LESION_COLUMNS,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shiva_cmb.errors import DataError
-from shiva_cmb.evaluation.inputs import CaseList, pair_cases
+from shiva_cmb.evaluation.pairing.inputs import CaseList, pair_cases
 
 
 def tree(root: Path, *names: str) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.weighted import Measure, drawn, mean, quantile, quantiles, ratio, total
+from shiva_cmb.evaluation.metrics.weighted import Measure, drawn, mean, quantile, quantiles, ratio, total
 
 Empty = Literal["undefined", "shiva", "valdo"]
 """What the figures of a case without truth lesions, or without predictions, are; see `EMPTY_DEFINITIONS`."""

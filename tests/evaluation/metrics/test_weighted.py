@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation import weighted
-from shiva_cmb.evaluation.weighted import Measure
+from shiva_cmb.evaluation.metrics import weighted
+from shiva_cmb.evaluation.metrics.weighted import Measure
 
 VALUES = st.one_of(
     st.integers(-3, 3).map(float), st.floats(-1e3, 1e3, allow_nan=False).map(lambda x: round(x, 6))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.detection import DEFINITIONS, EMPTY_DEFINITIONS, macro, micro, per_case
+from shiva_cmb.evaluation.metrics.detection import DEFINITIONS, EMPTY_DEFINITIONS, macro, micro, per_case
 
 # Four scans: two hits and a false alarm; three false alarms and no lesion; one hit and three misses; nothing.
 TP, FP, FN = np.array([2, 0, 1, 0]), np.array([1, 3, 0, 0]), np.array([0, 0, 3, 0])

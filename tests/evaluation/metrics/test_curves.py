@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.curves import (
+from shiva_cmb.evaluation.metrics.curves import (
     DEFINITIONS,
     FREE_RESPONSE_RATES,
     average_precision,

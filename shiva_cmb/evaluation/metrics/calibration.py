@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import ImageError
-from shiva_cmb.evaluation.weighted import Measure, pooled, ratio
+from shiva_cmb.evaluation.metrics.weighted import Measure, pooled, ratio
 
 BINS = 10
 """Number of equal bins of [0, 1]; each holds its upper edge, the first 0 too."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shiva_cmb.evaluation.weighted import Measure, icc, mean, pearson, quantile, spearman, std
+from shiva_cmb.evaluation.metrics.weighted import Measure, icc, mean, pearson, quantile, spearman, std
 
 DEFINITIONS: dict[str, str] = {
     "error_mean": "Mean over scans of predicted minus true number of lesions.",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy
 
-from shiva_cmb.evaluation.counts import DEFINITIONS, agreement
+from shiva_cmb.evaluation.metrics.counts import DEFINITIONS, agreement
 
 TRUTH, PREDICTED = np.array([0, 1, 2, 5]), np.array([1, 1, 4, 5])
 

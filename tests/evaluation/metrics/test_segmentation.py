@@ -17,8 +17,8 @@ from sklearn.metrics import (
 )
 
 from shiva_cmb.errors import ImageError, UsageError
-from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels, lesions_of_mask
-from shiva_cmb.evaluation.segmentation import (
+from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels, lesions_of_mask, overlap_counts
+from shiva_cmb.evaluation.metrics.segmentation import (
     DEFINITIONS,
     matched_dice,
     summary,
@@ -198,10 +198,9 @@ def test_dice_of_matched_lesions_by_hand() -> None:
     sets = lesions_of_labels(truth, grid), lesions_of_labels(prediction, grid)
     # Truth 0 (8 voxels) and prediction 1 (4) share 4: 8 / 12. Truth 1 (4) and prediction 0 (3) share 2:
     # 4 / 7. A match by distance shares nothing.
-    found = matched_dice(np.array([[0, 1], [1, 0], [1, 2]]), *sets)
+    found = matched_dice(np.array([[0, 1], [1, 0], [1, 2]]), overlap_counts(*sets), *sets)
     np.testing.assert_allclose(found, [8 / 12, 4 / 7, 0.0])
-    assert matched_dice(np.zeros((0, 2), np.intp), *sets).shape == (0,)
-    assert matched_dice(np.array([[0, 0]]), *sets, overlaps=np.full((2, 3), 3)) == pytest.approx(6 / 11)
+    assert matched_dice(np.zeros((0, 2), np.intp), overlap_counts(*sets), *sets).shape == (0,)
 
 
 def test_summary_counts_failures_in_the_median_only() -> None:

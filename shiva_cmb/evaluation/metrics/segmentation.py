@@ -7,8 +7,8 @@ import scipy
 from numpy.typing import NDArray
 
 from shiva_cmb.errors import ImageError, UsageError
-from shiva_cmb.evaluation import resampling
-from shiva_cmb.evaluation.lesion_set import LesionSet, overlap_counts
+from shiva_cmb.evaluation.lesion_set import LesionSet
+from shiva_cmb.evaluation.metrics import weighted
 from shiva_cmb.evaluation.resampling import Measure
 from shiva_cmb.imaging.volume import Grid
 
@@ -105,25 +105,16 @@ def surface_distances(truth: LesionSet, prediction: LesionSet) -> dict[str, floa
 
 
 def matched_dice(
-    pairs: NDArray[np.intp],
-    truth: LesionSet,
-    prediction: LesionSet,
-    overlaps: NDArray[np.int64] | None = None,
+    pairs: NDArray[np.intp], overlaps: NDArray[np.int64], truth: LesionSet, prediction: LesionSet
 ) -> NDArray[np.float64]:
     """Dice of every matched pair of lesions, shape (m,); 0 for pairs that were matched by distance only.
 
     Args:
         pairs: truth index and prediction index of each pair, shape (m, 2), `Matching.pairs`.
+        overlaps: shared voxels, shape (n_truth, n_prediction), `Matching.overlaps`.
         truth: what is there.
         prediction: what is judged, on the same grid.
-        overlaps: shared voxels, shape (n_truth, n_prediction), if they were counted before.
-
-    Raises:
-        ImageError: if the grids differ.
     """
-    pairs = np.asarray(pairs, np.intp).reshape(-1, 2)
-    if overlaps is None:
-        overlaps = overlap_counts(truth, prediction)
     true, found = pairs.T
     return np.asarray(2.0 * overlaps[true, found] / (truth.sizes[true] + prediction.sizes[found]))
 
@@ -145,9 +136,9 @@ def summary(
     for name, of_cases in values.items():
         x = np.asarray(of_cases, np.float64)
         finite = np.where(np.isinf(x), np.nan, x)
-        measures[f"{name}_mean"] = resampling.mean(finite, weights)
+        measures[f"{name}_mean"] = weighted.mean(finite, weights)
         # Between infinity and infinity there is nothing to interpolate: NumPy gives NaN there.
-        value, n = resampling.quantile(np.clip(x, -_BEYOND_MM, _BEYOND_MM), weights, 0.5)
+        value, n = weighted.quantile(np.clip(x, -_BEYOND_MM, _BEYOND_MM), weights, 0.5)
         value = np.where(np.abs(value) > _BEYOND_MM / 4, np.copysign(np.inf, value), value)
         measures[f"{name}_median"] = Measure(value, n)
     return measures

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.scan_classification import DEFINITIONS, classify
+from shiva_cmb.evaluation.metrics.scan_classification import DEFINITIONS, classify
 
 
 def test_the_positive_class_is_the_one_with_lesions() -> None:

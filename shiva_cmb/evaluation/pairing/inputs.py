@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from shiva_cmb.errors import DataError, Note, warn_user
-from shiva_cmb.evaluation.case_table import RowFacts, facts_of_cases
-from shiva_cmb.evaluation.naming import AmbiguousError, Item, Kind, pair_items
-from shiva_cmb.evaluation.sources import Source, read_source, without_folder
+from shiva_cmb.evaluation.pairing.case_table import RowFacts, facts_of_cases
+from shiva_cmb.evaluation.pairing.naming import AmbiguousError, Item, Kind, pair_items
+from shiva_cmb.evaluation.pairing.sources import Source, read_source, without_folder
 
 TRUTH_COLUMNS = ("truth", "reference", "label", "labels", "path", "file")
 PREDICTION_COLUMNS = ("prediction", "predicted", "pred", "labels", "label", "path", "file")

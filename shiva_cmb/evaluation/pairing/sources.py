@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shiva_cmb.errors import DataError
-from shiva_cmb.evaluation.naming import Item
+from shiva_cmb.evaluation.pairing.naming import Item
 from shiva_cmb.tables import is_missing, read_table
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.weighted import Measure, auc, drawn, ratio, total
+from shiva_cmb.evaluation.metrics.weighted import Measure, auc, drawn, ratio, total
 
 AT_LEAST = (1, 3, 5, 11)
 """Numbers of lesions at which decisions are made: any, several, the burden classes."""

@@ -6,7 +6,12 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
 from shiva_cmb.errors import ImageError
-from shiva_cmb.evaluation.calibration import DEFINITIONS, case_bins, expected_calibration_error, reliability
+from shiva_cmb.evaluation.metrics.calibration import (
+    DEFINITIONS,
+    case_bins,
+    expected_calibration_error,
+    reliability,
+)
 
 
 def test_error_by_hand() -> None:

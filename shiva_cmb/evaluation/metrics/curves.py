@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.weighted import Floats, Measure, pooled, ratio
+from shiva_cmb.evaluation.metrics.weighted import Floats, Measure, pooled, ratio
 
 FREE_RESPONSE_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 """False positives per scan at which the free-response score reads the sensitivity."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shiva_cmb.errors import DataError, Note
-from shiva_cmb.evaluation.naming import Item
-from shiva_cmb.evaluation.sources import CASE_COLUMNS, case_of_row, existing_file
+from shiva_cmb.evaluation.pairing.naming import Item
+from shiva_cmb.evaluation.pairing.sources import CASE_COLUMNS, case_of_row, existing_file
 from shiva_cmb.tables import is_missing, read_table
 
 PATH_COLUMNS = ("image", "mask", "regions")

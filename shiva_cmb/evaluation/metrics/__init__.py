@@ -1,0 +1,1 @@
+"""Figures as pure functions of the numbers of many cases; one idea a file."""
