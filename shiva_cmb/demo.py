@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from shiva_cmb.errors import Note
-from shiva_cmb.evaluation.matching import match_points
+from shiva_cmb.evaluation.assignment import match_points
 from shiva_cmb.files import replacing
 from shiva_cmb.imaging import write_volume
 from shiva_cmb.lesions import LesionTable

@@ -1,11 +1,13 @@
 """Writing files so that a killed or failed run leaves nothing half-written under a final name."""
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from shiva_cmb.errors import OutputError, UsageError
 
@@ -61,6 +63,27 @@ def replacing() -> Iterator[PendingFiles]:
         raise OutputError(f"could not write the results: {error.strerror or error}") from error
     finally:
         pending.discard()
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write a JSON file that people and every strict reader can read.
+
+    Arrays and numpy's numbers become lists and numbers, NaN null, infinity the text `inf`, anything else that
+    JSON does not know its text.
+    """
+    text = json.dumps(content, default=_plain)
+    # read back as the plainest way to meet every number that JSON does not have, wherever it stands
+    known = json.loads(text, parse_constant=_NOT_IN_JSON.get)
+    text = json.dumps(known, indent=2, ensure_ascii=False, allow_nan=False)
+    # file names that are no valid text hold half characters: written as JSON's own escapes
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+_NOT_IN_JSON = {"NaN": None, "Infinity": "inf", "-Infinity": "-inf"}
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 @contextmanager

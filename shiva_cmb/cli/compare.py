@@ -1,6 +1,5 @@
 """`shiva-cmb compare`: which of several methods is better on the same cases."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +34,7 @@ def compare(
     min_overlap_voxels: judging.MinOverlap = 1,
     min_iou: judging.MinIou = 0.1,
     max_distance_mm: judging.MaxDistance = 5.0,
-    threshold: judging.Threshold = 0.5,
+    threshold: judging.Threshold = None,
     min_volume_mm3: judging.MinVolume = 0.0,
     ignore_below_mm3: judging.IgnoreBelow = 0.0,
     connectivity: judging.Connectivity = 26,
@@ -43,7 +42,7 @@ def compare(
     pred_kind: judging.PredictionKind = "auto",
     cases: judging.Cases = None,
     bootstraps: judging.Bootstraps = 1000,
-    permutations: Annotated[int, typer.Option(help="Of the test.")] = 5000,
+    permutations: Annotated[int, typer.Option(min=1, help="Of the test.")] = 5000,
     level: judging.Level = 0.95,
     seed: judging.Seed = 0,
     processes: judging.Processes = None,
@@ -76,7 +75,7 @@ def compare(
                     evaluate(
                         found,
                         settings,
-                        processes=processes or os.cpu_count() or 1,
+                        processes=judging.processes_for(processes, len(found.cases)),
                         progress=_telling(step, on_step),
                         note=_naming(name, remarks),
                     )
@@ -86,14 +85,15 @@ def compare(
             runs, figures=figure, replicates=bootstraps, permutations=permutations, level=level, seed=seed
         )
         if output is not None:
-            save_comparison(result, runs, output)
-    remarks.finish()
+            save_comparison(result, runs, output, note=remarks)
+    remarks.finish("see comparison.json" if output is not None else "-o or --json show all")
     if json:
-        print_json(comparison_json(result, settings))
+        print_json(comparison_json(result, settings, runs))
     else:
-        print(comparison_text(result))
+        print(comparison_text(result, runs))
         if output is not None:
             print(f"-> {output}")
+    judging.complain_of(evaluation for evaluations in runs.values() for evaluation in evaluations)
 
 
 def _telling(step: str, on_step: Callable[[str], None]) -> Callable[[int, int], None]:

@@ -1,19 +1,14 @@
 """`shiva-cmb evaluate`: how good predictions are."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from shiva_cmb.cli import judging, options
 from shiva_cmb.cli.screen import print_json, showing_steps
-from shiva_cmb.errors import DataError, UsageError
+from shiva_cmb.errors import UsageError
 from shiva_cmb.files import require_can_hold_results, require_new
-
-if TYPE_CHECKING:
-    from shiva_cmb.ensemble import Bundle
-    from shiva_cmb.evaluation import Evaluation
 
 
 def evaluate(
@@ -24,7 +19,7 @@ def evaluate(
     min_overlap_voxels: judging.MinOverlap = 1,
     min_iou: judging.MinIou = 0.1,
     max_distance_mm: judging.MaxDistance = 5.0,
-    threshold: judging.Threshold = 0.5,
+    threshold: judging.Threshold = None,
     min_volume_mm3: judging.MinVolume = 0.0,
     ignore_below_mm3: judging.IgnoreBelow = 0.0,
     connectivity: judging.Connectivity = 26,
@@ -35,7 +30,7 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="COLUMN...", help="Columns to report by, with cuts if wanted: thickness_mm:3."),
     ] = None,
-    more_strata: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    more_strata: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
     images: Annotated[Path | None, typer.Option(help="Scans, for the gallery; as --truth.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Brain masks: where voxels are judged.")] = None,
     regions: Annotated[
@@ -75,12 +70,21 @@ def evaluate(
     settings = judging.settings_from(locals() | {"strata": [*(strata or ()), *(more_strata or ())]})
 
     from shiva_cmb.anatomy.regions import read_region_names
+    from shiva_cmb.ensemble import open_bundle
     from shiva_cmb.evaluation import choose_operating_point, pair_cases, store_operating_point
     from shiva_cmb.evaluation import evaluate as run
+    from shiva_cmb.evaluation.operating_point import require_choice, require_storable
     from shiva_cmb.reporting.evaluation_report import evaluation_json, save_evaluation, summary_text
 
+    if pick:
+        require_choice(pick)
     remarks = judging.Remarks()
-    bundle = None if update_model is None else _bundle(update_model)
+    bundle = None
+    if update_model is not None:
+        require_storable(settings)
+        bundle = open_bundle(update_model, note=lambda _: None)
+        if bundle.part.operating_point.peak_threshold is not None:
+            remarks(f"{update_model}: its peak threshold is dropped: none was used to choose the new point")
     names = None if region_names is None else read_region_names(region_names)
     with showing_steps("evaluating", json) as on_step:
         on_step("finding cases")
@@ -92,36 +96,27 @@ def evaluate(
             settings,
             region_names=names,
             features=features,
-            processes=processes or os.cpu_count() or 1,
+            processes=judging.processes_for(processes, len(found.cases)),
             progress=lambda done, of: on_step(f"case {done} of {of}"),
             note=remarks,
         )
-        chosen = choose_operating_point(result, pick or "f1") if pick or bundle else None
+        chosen, problem = None, None
+        if pick or bundle:
+            try:
+                chosen = choose_operating_point(result, pick or "f1")
+            except UsageError as error:  # what was measured is not lost for it
+                problem = error
         save_evaluation(result, output, chosen=chosen, gallery=gallery, on_step=on_step, note=remarks)
-    remarks.finish()
-    if chosen is not None and bundle is not None:
-        store_operating_point(chosen, bundle)
+    remarks.finish(f"see notes in {output / 'metrics.json'}")
     if json:
         print_json(evaluation_json(result, chosen))
     else:
         print(summary_text(result, chosen))
         print(f"-> {output}")
-        if bundle is not None:
+    if problem is not None:
+        raise problem
+    if chosen is not None and bundle is not None:
+        store_operating_point(chosen, bundle, result)
+        if not json:
             print(f"operating point written to {bundle.descriptor_path}")
-    _complain(result)
-
-
-def _bundle(path: Path) -> "Bundle":
-    from shiva_cmb.ensemble import open_bundle
-
-    return open_bundle(path, note=lambda _: None)
-
-
-def _complain(result: "Evaluation") -> None:
-    """Exit code 1 where files could not be read, after everything else was judged and written."""
-    bad = [*result.failures, *result.unread]
-    if bad:
-        raise DataError(
-            f"{len(bad)} of {len(result.cases.cases)} cases could not be read ({', '.join(bad[:5])}); see "
-            "the notes, and metrics.json for what was done with them"
-        )
+    judging.complain_of([result])

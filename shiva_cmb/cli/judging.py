@@ -1,15 +1,18 @@
 """Options that `evaluate` and `compare` share: how lesions are told, matched and counted."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from shiva_cmb.cli.screen import print_note
-from shiva_cmb.errors import UsageError
+from shiva_cmb.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from shiva_cmb.evaluation import EvaluationSettings
+    from collections.abc import Iterable
+
+    from shiva_cmb.evaluation import Evaluation, EvaluationSettings
 
 MOST_NOTES = 12
 """So many remarks are shown; all of them are in the results."""
@@ -28,7 +31,13 @@ MinIou = Annotated[float, typer.Option("--min-iou", help="iou: intersection over
 MaxDistance = Annotated[
     float, typer.Option("--max-distance-mm", help="distance, valdo: centroids at most this far apart.")
 ]
-Threshold = Annotated[float, typer.Option(help="Of probability maps: voxels above are lesion.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Of probability maps: voxels above are lesion. Default 0.5. If given, a map is judged, not the"
+        " label map beside it."
+    ),
+]
 MinVolume = Annotated[
     float, typer.Option("--min-volume-mm3", help="Smaller predictions are dropped, of whatever kind.")
 ]
@@ -38,9 +47,13 @@ IgnoreBelow = Annotated[
         "--ignore-below-mm3", help="Smaller truth lesions, and predictions that touch them, do not count."
     ),
 ]
-Connectivity = Annotated[int, typer.Option(help="6, 18 or 26: which voxels of a mask belong together.")]
+Connectivity = Annotated[int, typer.Option(help="6, 18 or 26: which voxels belong together.")]
 TruthKind = Annotated[
-    str, typer.Option("--truth-kind", help="auto, mask (connected components) or labels (a value each).")
+    str,
+    typer.Option(
+        "--truth-kind",
+        help="auto (each piece of each value), mask (connected voxels), labels (each value).",
+    ),
 ]
 PredictionKind = Annotated[str, typer.Option("--pred-kind", help="auto, mask, labels or probability.")]
 Cases = Annotated[
@@ -51,8 +64,14 @@ Bootstraps = Annotated[int, typer.Option(help="Samples of patients behind every 
 Level = Annotated[float, typer.Option(help="Of the intervals.")]
 Seed = Annotated[int, typer.Option(help="Of the bootstrap and the permutations.")]
 Processes = Annotated[
-    int | None, typer.Option(help="Cases at once; the figures do not depend on it. Default: all processors.")
+    int | None,
+    typer.Option(
+        min=1, help="Cases at once; the figures do not depend on it. Default: by processors and cases."
+    ),
 ]
+
+CASES_PER_PROCESS = 10
+"""Starting a process takes as long as judging some cases."""
 
 
 def settings_from(options: dict[str, Any]) -> "EvaluationSettings":
@@ -72,23 +91,48 @@ def settings_from(options: dict[str, Any]) -> "EvaluationSettings":
         min_iou=options["min_iou"],
         max_distance_mm=options["max_distance_mm"],
     )
+    threshold = options["threshold"]
     criteria = LesionCriteria(
-        threshold=options["threshold"],
+        threshold=0.5 if threshold is None else threshold,
         min_volume_mm3=options["min_volume_mm3"],
         connectivity=options["connectivity"],
     )
+    given: dict[str, Any] = {}
+    if options.get("at_least"):
+        given["scan_thresholds"] = tuple(options["at_least"])
     return EvaluationSettings(
         rule=rule,
         criteria=criteria,
+        maps_first=threshold is not None,
         ignore_below_mm3=options["ignore_below_mm3"],
         truth_kind=_one_of("--truth-kind", options["truth_kind"], get_args(LabelKind)),
         prediction_kind=_one_of("--pred-kind", options["pred_kind"], get_args(KindOfPrediction)),
-        scan_thresholds=tuple(options.get("at_least") or (1, 3, 5, 11)),
         strata=tuple(options.get("strata") or ()),
         replicates=options["bootstraps"],
         level=options["level"],
         seed=options["seed"],
+        **given,
     )
+
+
+def processes_for(wanted: int | None, cases: int) -> int:
+    """How many processes to use where none were asked for."""
+    return wanted or max(1, min(os.cpu_count() or 1, cases // CASES_PER_PROCESS))
+
+
+def complain_of(results: "Iterable[Evaluation]") -> None:
+    """Exit code 1 where files could not be used, after everything else was judged and written.
+
+    Raises:
+        DataError: naming the first of them.
+    """
+    every = list(results)
+    bad = [name for result in every for name in (*result.failures, *result.unread)]
+    if bad:
+        raise DataError(
+            f"{len(bad)} of {sum(len(result.cases.cases) for result in every)} cases could not be used "
+            f"({', '.join(bad[:5])}); see the notes"
+        )
 
 
 class Remarks:
@@ -105,10 +149,10 @@ class Remarks:
         if len(self._told) <= MOST_NOTES:
             print_note(line)
 
-    def finish(self) -> None:
-        """Say how many were not shown."""
+    def finish(self, where: str) -> None:
+        """Say how many were not shown, and where they are."""
         if len(self._told) > MOST_NOTES:
-            print_note(f"and {len(self._told) - MOST_NOTES} more remarks, all of them in the results")
+            print_note(f"and {len(self._told) - MOST_NOTES} more remarks: {where}")
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:

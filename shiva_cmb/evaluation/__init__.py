@@ -7,10 +7,15 @@ The functions on arrays are pure and fast enough for a validation metric:
     >>> found.tp, found.fp, found.fn
 """
 
+from shiva_cmb.evaluation.assignment import match_points
 from shiva_cmb.evaluation.comparison import Comparison, compare
 from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels, lesions_of_mask
-from shiva_cmb.evaluation.matching import Matching, MatchRule, match_lesions, match_points
-from shiva_cmb.evaluation.operating_point import choose_operating_point, store_operating_point
+from shiva_cmb.evaluation.matching import Matching, MatchRule, match_lesions
+from shiva_cmb.evaluation.operating_point import (
+    choose_operating_point,
+    require_choice,
+    store_operating_point,
+)
 from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase, pair_cases
 from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
 from shiva_cmb.evaluation.settings import EvaluationSettings
@@ -32,5 +37,6 @@ __all__ = [
     "match_lesions",
     "match_points",
     "pair_cases",
+    "require_choice",
     "store_operating_point",
 ]

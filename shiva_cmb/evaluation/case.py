@@ -54,7 +54,8 @@ class CaseResult:
     sweep: NDArray[np.int64] | None
     """TP, FP, FN by threshold and minimum volume, shape (thresholds, volumes, 3); None without a map."""
     voxel_bins: NDArray[np.float64] | None
-    """Calibration of the voxels above the lowest threshold; see `calibration.case_bins`."""
+    """Calibration of the voxels above the lowest threshold, without those of ignored lesions; see
+    `calibration.case_bins`."""
     lesion_bins: NDArray[np.float64] | None
     """Calibration of the predicted lesions by their highest probability."""
     notes: tuple[str, ...] = ()
@@ -112,7 +113,15 @@ def _judge(
     sweep = None
     if probability is not None:
         how = _as_judged(settings)
-        sweep = sweep_case(probability, truth, lesions.ignored_truth, how, settings.rule, brain=lesions.brain)
+        sweep = sweep_case(
+            probability,
+            truth,
+            lesions.ignored_truth,
+            how,
+            settings.rule,
+            brain=lesions.brain,
+            max_outside_fraction=settings.criteria.max_outside_fraction,
+        )
     return CaseResult(
         name=case.name,
         patient=case.patient,
@@ -130,7 +139,7 @@ def _judge(
         facts=facts,
         features=_features(case, truth, prediction, notes.append) if features else (),
         sweep=sweep,
-        voxel_bins=None if probability is None else _voxel_bins(probability, truth, settings),
+        voxel_bins=None if probability is None else _voxel_bins(probability, lesions, matching, settings),
         lesion_bins=_lesion_bins(prediction, matching),
         notes=tuple(notes),
         failure=failure,
@@ -147,15 +156,26 @@ def _voxel_figures(lesions: CaseLesions, matching: Matching) -> dict[str, float]
     """Voxel metrics and surface distances of the lesions that count."""
     truth = lesions.truth.select(matching.truth_status != "ignored")
     prediction = lesions.prediction.select(matching.prediction_status != "ignored")
-    return voxel_metrics(truth, prediction, _region_voxels(lesions)) | surface_distances(truth, prediction)
+    counted = np.union1d(truth.voxels, prediction.voxels)
+    ignored = np.setdiff1d(_ignored_voxels(lesions, matching), counted)
+    region = _region_voxels(lesions, counted, ignored)
+    return voxel_metrics(truth, prediction, region) | surface_distances(truth, prediction)
 
 
-def _region_voxels(lesions: CaseLesions) -> int:
-    """How many voxels are judged: those of the brain mask and all lesions, or the whole image."""
+def _ignored_voxels(lesions: CaseLesions, matching: Matching) -> NDArray[np.intp]:
+    """Flat indices of the voxels of lesions of either side that count neither way."""
+    truth = lesions.truth.select(matching.truth_status == "ignored")
+    prediction = lesions.prediction.select(matching.prediction_status == "ignored")
+    return np.union1d(truth.voxels, prediction.voxels)
+
+
+def _region_voxels(lesions: CaseLesions, counted: NDArray[np.intp], ignored: NDArray[np.intp]) -> int:
+    """How many voxels are judged: those of the brain mask and of all lesions that count, or the whole image;
+    without those of ignored lesions alone."""
     if lesions.brain is None:
-        return int(np.prod(lesions.truth.grid.shape))
+        return int(np.prod(lesions.truth.grid.shape)) - len(ignored)
     judged = lesions.brain.reshape(-1).copy()
-    judged[lesions.truth.voxels] = judged[lesions.prediction.voxels] = True
+    judged[counted], judged[ignored] = True, False
     return int(judged.sum())
 
 
@@ -170,10 +190,13 @@ def _read_if_possible(path: Path | None, note: Note) -> Volume | None:
         return None
 
 
-def _voxel_bins(probability: Volume, truth: LesionSet, settings: EvaluationSettings) -> NDArray[np.float64]:
+def _voxel_bins(
+    probability: Volume, lesions: CaseLesions, matching: Matching, settings: EvaluationSettings
+) -> NDArray[np.float64]:
     above = flat_indices(probability.data > min(settings.sweep.thresholds))
+    above = np.setdiff1d(above, _ignored_voxels(lesions, matching), assume_unique=True)
     values = probability.data[np.unravel_index(above, probability.shape)]
-    return case_bins(values, np.isin(above, truth.voxels))
+    return case_bins(values, np.isin(above, lesions.truth.voxels))
 
 
 def _lesion_bins(prediction: LesionSet, matching: Matching) -> NDArray[np.float64] | None:

@@ -16,9 +16,8 @@ def missing_margins(truth: LesionSet, grid: Grid) -> NDArray[np.intp]:
     """How many voxels `grid` lacks before and behind each axis to hold all truth lesions, shape (3, 2)."""
     if not len(truth):
         return np.zeros((3, 2), np.intp)
-    voxels = np.stack(np.unravel_index(truth.voxels, truth.grid.shape), axis=-1)
     corners = np.array(np.meshgrid(*[(-0.5, 0.5)] * 3)).reshape(3, -1).T
-    places = grid.to_voxel(truth.grid.to_world((voxels[:, None] + corners).reshape(-1, 3)))
+    places = grid.to_voxel(truth.grid.to_world((truth.places[:, None] + corners).reshape(-1, 3)))
     # half a voxel beyond the outermost centre still belongs to the outermost voxel
     before = np.maximum(0, np.ceil(-0.5 - places.min(axis=0) - ROUNDING))
     behind = np.maximum(0, np.ceil(places.max(axis=0) - np.array(grid.shape) + 0.5 - ROUNDING))
@@ -40,8 +39,7 @@ def enlarged_grid(grid: Grid, margins: NDArray[np.intp]) -> Grid:
 
 def on_enlarged(lesions: LesionSet, margins: NDArray[np.intp], grid: Grid) -> LesionSet:
     """The lesions on their own grid after it was enlarged to `grid`."""
-    voxels = np.stack(np.unravel_index(lesions.voxels, lesions.grid.shape), axis=-1) + margins[:, 0]
-    flat = np.ravel_multi_index(tuple(voxels.T), grid.shape)
+    flat = np.ravel_multi_index(tuple((lesions.places + margins[:, 0]).T), grid.shape)
     return LesionSet(grid, flat, lesions.starts, lesions.names, lesions.scores)
 
 

@@ -1,6 +1,6 @@
 """Two or more methods on the same cases: which differences are more than chance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -8,10 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.figures import CaseArrays, Weights, measure_all, patient_bootstrap
+from shiva_cmb.evaluation.figures import (
+    CaseArrays,
+    Measures,
+    Weights,
+    exchange_cases,
+    measure_all,
+    patient_bootstrap,
+    several_patients,
+)
+from shiva_cmb.evaluation.matching import MatchRule
 from shiva_cmb.evaluation.metrics.weighted import Measure
 from shiva_cmb.evaluation.pipeline import Evaluation
-from shiva_cmb.evaluation.resampling import Figure, as_figures, exchange, holm, permutation_p, swap_methods
+from shiva_cmb.evaluation.resampling import Figure, as_figures, holm, permutation_p, swap_methods
 
 COMPARED = (
     "detection.micro.sensitivity",
@@ -32,6 +41,9 @@ COMPARED = (
     "scan_classification.1.auc",
 )
 """Figures that are tested. Few, as every further test weakens the others."""
+
+PERMUTATIONS = 5000
+"""Of the test by default: the smallest p value is 1 / 5001."""
 
 Flat = dict[str, Measure]
 
@@ -55,7 +67,7 @@ class Difference:
     first: str
     second: str
     difference: Figure
-    """Second less first, with the paired bootstrap's interval."""
+    """Second less first, with the paired bootstrap's interval; see `resampling.INTERVAL_RULE`."""
     p: float
     """Two-sided permutation test: each patient's results of both methods are exchanged or not."""
     p_holm: float
@@ -83,7 +95,7 @@ def compare(
     *,
     figures: Sequence[str] | None = None,
     replicates: int = 1000,
-    permutations: int = 1000,
+    permutations: int = PERMUTATIONS,
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
@@ -102,45 +114,32 @@ def compare(
         UsageError: if there are fewer than two runs in all, the numbers of runs differ, they have no case
             in common, or there is no such figure.
     """
-    counts = {len(evaluations) for evaluations in runs.values()}
-    if len(counts) != 1 or sum(len(evaluations) for evaluations in runs.values()) < 2 or 0 in counts:
-        told = ", ".join(f"{name}: {len(evaluations)}" for name, evaluations in runs.items())
-        raise UsageError(
-            "expected two or more methods with as many runs each, or several runs of one, got "
-            f"{told or 'none'}"
-        )
-    every = [evaluation for evaluations in runs.values() for evaluation in evaluations]
-    cases, left_out = _common_cases(every)
-    thresholds = _common_thresholds(every)
-    arrays = {name: [_aligned(e, cases, thresholds) for e in several] for name, several in runs.items()}
-    _require_same_truth(runs, arrays)
-    if not all(one.sweep is not None for several in arrays.values() for one in several):
-        arrays = {n: [replace(a, sweep=None) for a in several] for n, several in arrays.items()}
-    any_run = next(iter(runs.values()))[0]
-    names = _tested(figures, _flat(any_run, next(iter(arrays.values()))[0], None))
-    weights = patient_bootstrap(next(iter(arrays.values()))[0], replicates, seed)
-    points = {n: [_flat(any_run, a, None) for a in several] for n, several in arrays.items()}
-    drawn = {n: [_flat(any_run, a, weights) for a in several] for n, several in arrays.items()}
-    methods = {
-        method: {name: _method_figure(name, points[method], drawn[method], level) for name in names}
-        for method in runs
-    }
+    arrays, left_out = _side_by_side(runs)
+    first = next(iter(arrays.values()))[0]
+    rule = next(iter(runs.values()))[0].settings.rule
+    figures_of = _Figures.chosen(figures, measure_all(first, None, rule, _POSITIVE), rule)
+    points = {n: [figures_of(a, None) for a in several] for n, several in arrays.items()}
+    drawn: dict[str, list[Flat]] = {n: [] for n in arrays}
+    if several_patients(first.patients):
+        weights = patient_bootstrap(first, replicates, seed)
+        drawn = {n: [figures_of(a, weights) for a in several] for n, several in arrays.items()}
     differences: list[Difference] = []
-    for first, second in combinations(runs, 2):
-        null = _null(any_run, arrays[first], arrays[second], names, permutations, seed)
-        for name in names:
-            difference = as_figures(
-                {name: _less(_mean(name, points[second]), _mean(name, points[first]))},
-                {name: _less(_mean(name, drawn[second]), _mean(name, drawn[first]))},
-                level,
-            )[name]
+    for one, other in combinations(runs, 2):
+        null = _null(figures_of, arrays[one], arrays[other], permutations, seed)
+        for name in figures_of.names:
+            point = {name: _less(_mean(name, points[other]), _mean(name, points[one]))}
+            samples = {name: _less(_mean(name, drawn[other]), _mean(name, drawn[one]))} if drawn[one] else {}
+            difference = as_figures(point, samples, level)[name]
             p = permutation_p(difference.value, null[name])
-            differences.append(Difference(name, first, second, difference, p, np.nan))
+            differences.append(Difference(name, one, other, difference, p, np.nan))
     adjusted = holm([difference.p for difference in differences])
     return Comparison(
-        cases=cases,
+        cases=first.names,
         left_out=left_out,
-        methods=methods,
+        methods={
+            method: {n: _method_figure(n, points[method], drawn[method], level) for n in figures_of.names}
+            for method in runs
+        },
         differences=tuple(replace(d, p_holm=float(p)) for d, p in zip(differences, adjusted, strict=True)),
         replicates=replicates,
         permutations=permutations,
@@ -148,26 +147,90 @@ def compare(
     )
 
 
-def _tested(figures: Sequence[str] | None, measured: Flat) -> list[str]:
+_POSITIVE = (1,)
+"""Scans are compared as positive or negative by any lesion."""
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """Measures the wanted figures of cases, and little else."""
+
+    names: tuple[str, ...]
+    """Full names, `detection.micro.f1`."""
+    groups: frozenset[str]
+    voxels: frozenset[str]
+    rule: MatchRule
+
+    @classmethod
+    def chosen(cls, wanted: Sequence[str] | None, measured: Measures, rule: MatchRule) -> "_Figures":
+        """Those that are asked for, or those of `COMPARED` that there are.
+
+        Raises:
+            UsageError: if one was not measured.
+        """
+        group_of = {f"{group}.{name}": group for group, named in measured.items() for name in named}
+        names = _tested(wanted, group_of)
+        of_voxels = (name.removeprefix("segmentation.") for name in names)
+        return cls(
+            names,
+            frozenset(group_of[name] for name in names),
+            frozenset(name.removesuffix("_mean").removesuffix("_median") for name in of_voxels),
+            rule,
+        )
+
+    def __call__(self, arrays: CaseArrays, weights: Weights) -> Flat:
+        """Figures by full name."""
+        needed = replace(arrays, voxels={n: v for n, v in arrays.voxels.items() if n in self.voxels})
+        groups = measure_all(needed, weights, self.rule, _POSITIVE, self.groups)
+        return {f"{group}.{name}": m for group, named in groups.items() for name, m in named.items()}
+
+
+def _tested(figures: Sequence[str] | None, measured: Collection[str]) -> tuple[str, ...]:
     """The figures to test.
 
     Raises:
         UsageError: if one was not measured.
     """
     if not figures:
-        return [name for name in COMPARED if name in measured]
+        return tuple(name for name in COMPARED if name in measured)
     unknown = [name for name in figures if name not in measured]
     if unknown:
         raise UsageError(f"there is no figure {unknown[0]!r}; there are {', '.join(measured)}")
-    return list(dict.fromkeys(figures))
+    return tuple(dict.fromkeys(figures))
+
+
+def _side_by_side(
+    runs: Mapping[str, Sequence[Evaluation]],
+) -> tuple[dict[str, list[CaseArrays]], tuple[str, ...]]:
+    """Every run's arrays with the same cases and thresholds, and the cases that are left out.
+
+    Raises:
+        UsageError: if the runs cannot be compared.
+    """
+    counts = {len(evaluations) for evaluations in runs.values()}
+    every = [evaluation for evaluations in runs.values() for evaluation in evaluations]
+    if len(counts) != 1 or len(every) < 2:
+        told = ", ".join(f"{name}: {len(evaluations)}" for name, evaluations in runs.items())
+        raise UsageError(
+            "expected two or more methods with as many runs each, or several runs of one, got "
+            f"{told or 'none'}"
+        )
+    cases, left_out = _common_cases(every)
+    thresholds = _common_thresholds(every)
+    arrays = {name: [_aligned(e, cases, thresholds) for e in several] for name, several in runs.items()}
+    _require_same_truth(runs, arrays)
+    if any(one.curve is None for several in arrays.values() for one in several):
+        arrays = {n: [replace(a, curve=None) for a in several] for n, several in arrays.items()}
+    return arrays, left_out
 
 
 def _common_cases(evaluations: Sequence[Evaluation]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    common = [n for n in evaluations[0].arrays.names if all(n in e.arrays.names for e in evaluations)]
+    everywhere = set.intersection(*(set(evaluation.arrays.names) for evaluation in evaluations))
+    common = [name for name in evaluations[0].arrays.names if name in everywhere]
     seen = {name for evaluation in evaluations for name in (*evaluation.arrays.names, *evaluation.failures)}
     if not common:
         raise UsageError("the methods have no case in common")
-    return tuple(common), tuple(sorted(seen - set(common)))
+    return tuple(common), tuple(sorted(seen - everywhere))
 
 
 def _common_thresholds(evaluations: Sequence[Evaluation]) -> tuple[float, ...]:
@@ -203,19 +266,13 @@ def _require_same_truth(
 def _aligned(evaluation: Evaluation, cases: tuple[str, ...], thresholds: tuple[float, ...]) -> CaseArrays:
     """The arrays with exactly these cases and thresholds, in this order, at the run's own minimum volume."""
     arrays, settings = evaluation.arrays, evaluation.settings
-    rows = np.array([arrays.names.index(case) for case in cases])
+    row_of = {name: row for row, name in enumerate(arrays.names)}
+    rows = np.array([row_of[case] for case in cases])
     kept = arrays.take(rows)
-    if arrays.sweep is None or not thresholds:
+    if arrays.curve is None or not thresholds:
         return kept
     columns = [settings.sweep.thresholds.index(threshold) for threshold in thresholds]
-    volume = settings.sweep.min_volumes_mm3.index(settings.criteria.min_volume_mm3)
-    return replace(kept, sweep=arrays.sweep[rows][:, columns, volume : volume + 1])
-
-
-def _flat(evaluation: Evaluation, arrays: CaseArrays, weights: Weights) -> Flat:
-    """Figures by their full name."""
-    groups = measure_all(arrays, weights, evaluation.settings.rule, (1,), 0)
-    return {f"{group}.{name}": m for group, measures in groups.items() for name, m in measures.items()}
+    return replace(kept, curve=arrays.curve[rows][:, columns])
 
 
 def _mean(name: str, runs: Sequence[Flat]) -> Measure:
@@ -228,53 +285,27 @@ def _less(a: Measure, b: Measure) -> Measure:
 
 
 def _method_figure(name: str, points: Sequence[Flat], drawn: Sequence[Flat], level: float) -> MethodFigure:
-    figure = as_figures({name: _mean(name, points)}, {name: _mean(name, drawn)}, level)[name]
+    samples = {name: _mean(name, drawn)} if drawn else {}
+    figure = as_figures({name: _mean(name, points)}, samples, level)[name]
     values = tuple(float(point[name].value) for point in points)
     return MethodFigure(figure, values, float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"))
 
 
 def _null(
-    evaluation: Evaluation,
+    figures_of: _Figures,
     first: Sequence[CaseArrays],
     second: Sequence[CaseArrays],
-    names: Sequence[str],
     permutations: int,
     seed: int,
 ) -> dict[str, NDArray[np.float64]]:
     """Differences of every figure where patients' results were exchanged at random, shape (permutations,)."""
     # every pair of methods has the same exchanges, so that its p values do not depend on the other methods
     swap = swap_methods(first[0].patients, permutations, np.random.default_rng((seed, 1)))
-    null: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
-    for block in np.array_split(swap, max(1, swap.size // 20_000)):
-        exchanged = [_exchanged(a, b, block) for a, b in zip(first, second, strict=True)]
-        one = [_flat(evaluation, a, None) for a, _ in exchanged]
-        other = [_flat(evaluation, b, None) for _, b in exchanged]
-        for name in names:
+    null: dict[str, list[NDArray[np.float64]]] = {name: [] for name in figures_of.names}
+    for block in np.array_split(swap, min(len(swap), max(1, swap.size // 20_000))):
+        exchanged = [exchange_cases(a, b, block) for a, b in zip(first, second, strict=True)]
+        one = [figures_of(a, None) for a, _ in exchanged]
+        other = [figures_of(b, None) for _, b in exchanged]
+        for name in figures_of.names:
             null[name].append(np.atleast_1d(_mean(name, other).value - _mean(name, one).value))
     return {name: np.concatenate(parts) for name, parts in null.items()}
-
-
-def _exchanged(a: CaseArrays, b: CaseArrays, swap: NDArray[np.bool_]) -> tuple[CaseArrays, CaseArrays]:
-    """Two runs with the results of some cases exchanged, each with a leading axis of permutations."""
-    tp, fp, fn = (exchange(getattr(a, name), getattr(b, name), swap) for name in ("tp", "fp", "fn"))
-    truth_count = exchange(a.truth_count, b.truth_count, swap)
-    predicted_count = exchange(a.predicted_count, b.predicted_count, swap)
-    voxels = {name: exchange(a.voxels[name], b.voxels[name], swap) for name in a.voxels}
-    sweeps = (None, None) if a.sweep is None or b.sweep is None else exchange(a.sweep, b.sweep, swap)
-
-    def side(k: int) -> CaseArrays:
-        return CaseArrays(
-            names=a.names,
-            patients=a.patients,
-            tp=tp[k],
-            fp=fp[k],
-            fn=fn[k],
-            truth_count=truth_count[k],
-            predicted_count=predicted_count[k],
-            voxels={name: pair[k] for name, pair in voxels.items()},
-            sweep=sweeps[k],
-            voxel_bins=None,
-            lesion_bins=None,
-        )
-
-    return side(0), side(1)

@@ -18,7 +18,7 @@ Kind = Literal["truth", "prediction"]
 Status = Literal["TP", "FN", "FP", "ignored"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LesionFacts:
     """One lesion of one case, true or predicted, and what became of it: a row of `lesions.tsv`.
 
@@ -46,7 +46,7 @@ class LesionFacts:
     equivalent_diameter_mm: float
     """Diameter of the ball of that volume."""
     elongation: float | None = None
-    """1 is round, 0 a line (IBSI)."""
+    """1 is round, 0 a line: as in the lesion table, with every voxel's own extent."""
     sphericity: float | None = None
     """1 for a ball, less for anything else (IBSI)."""
     region: str | None = None
@@ -87,7 +87,8 @@ def lesion_facts(
     for kind, own, other in (("truth", truth, prediction), ("prediction", prediction, truth)):
         status = matching.truth_status if kind == "truth" else matching.prediction_status
         partners = matching.truth_partner if kind == "truth" else matching.prediction_partner
-        elongations, volumes_mm3 = _elongations(own), own.volumes_mm3
+        elongations = shape.elongations(own.places, own.sizes, own.grid.affine)
+        volumes_mm3 = own.volumes_mm3
         for k in range(len(own)):
             j = int(partners[k])
             pair = (k, j) if kind == "truth" else (j, k)
@@ -122,23 +123,7 @@ def lesion_facts(
 
 def lesion_box(lesions: LesionSet, k: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """One lesion in its bounding box, and the affine, of which only the linear part holds for the box."""
-    voxels = lesions.indices(k)
-    corner = voxels.min(axis=0)
-    inside = np.zeros(voxels.max(axis=0) - corner + 1, bool)
-    inside[tuple((voxels - corner).T)] = True
-    return inside, lesions.grid.affine
-
-
-def _elongations(lesions: LesionSet) -> NDArray[np.float64]:
-    """As in the lesion table: with every voxel's own extent, shape (n,)."""
-    if not len(lesions):
-        return np.zeros(0)
-    linear = lesions.grid.affine[:3, :3]
-    places = np.stack(np.unravel_index(lesions.voxels, lesions.grid.shape), axis=-1)
-    offsets_mm = (places - np.repeat(lesions.centroids, lesions.sizes, axis=0)) @ linear.T
-    products = offsets_mm[:, :, None] * offsets_mm[:, None, :]
-    sums = np.add.reduceat(products, lesions.starts[:-1], axis=0)
-    return shape.elongation(sums / lesions.sizes[:, None, None] + linear @ linear.T / 12.0)
+    return lesions.cut_out(k), lesions.grid.affine
 
 
 def _place(lesions: LesionSet, k: int, regions: Volume | None, names: Mapping[int, Place]) -> Place | None:

@@ -1,7 +1,8 @@
 """All figures of a set of cases, with their intervals: the content of `metrics.json`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,14 @@ from shiva_cmb.evaluation.metrics import (
     scan_classification,
     segmentation,
 )
-from shiva_cmb.evaluation.resampling import Figure, Measure, as_figures, bootstrap_weights
+from shiva_cmb.evaluation.metrics.weighted import Measure
+from shiva_cmb.evaluation.resampling import Figure, as_figures, bootstrap_weights, exchange
+from shiva_cmb.evaluation.settings import EvaluationSettings
 
 Groups = dict[str, dict[str, Figure]]
 """Figures by group (`detection.micro`) and name (`sensitivity`)."""
 Measures = dict[str, dict[str, Measure]]
-Weights = NDArray[np.int32] | None
+Weights = NDArray[np.int16] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,8 @@ class CaseArrays:
     """Voxel metrics, surface distances and the mean Dice of matched lesions, each shape (cases,)."""
     sweep: NDArray[np.int64] | None
     """Shape (cases, thresholds, volumes, 3); None without probability maps."""
+    curve: NDArray[np.int64] | None
+    """The sweep at the minimum volume of the operating point, shape (cases, thresholds, 3)."""
     voxel_bins: NDArray[np.float64] | None
     lesion_bins: NDArray[np.float64] | None
 
@@ -57,12 +62,49 @@ class CaseArrays:
             predicted_count=self.predicted_count[kept],
             voxels={name: values[kept] for name, values in self.voxels.items()},
             sweep=None,
+            curve=None,
             voxel_bins=None,
             lesion_bins=None,
         )
 
 
-def case_arrays(results: Sequence[CaseResult], thresholds: int, volumes: int) -> CaseArrays:
+def exchange_cases(a: CaseArrays, b: CaseArrays, swap: NDArray[np.bool_]) -> tuple[CaseArrays, CaseArrays]:
+    """Two runs on the same cases with the results of some exchanged, and without calibration.
+
+    Args:
+        a: first run.
+        b: second run.
+        swap: the cases to exchange, shape (B, cases).
+
+    Returns:
+        The new first and second run, whose numbers have an axis of B in front.
+    """
+    tp, fp, fn = (exchange(getattr(a, name), getattr(b, name), swap) for name in ("tp", "fp", "fn"))
+    truth_count = exchange(a.truth_count, b.truth_count, swap)
+    predicted_count = exchange(a.predicted_count, b.predicted_count, swap)
+    voxels = {name: exchange(a.voxels[name], b.voxels[name], swap) for name in a.voxels}
+    curves = (None, None) if a.curve is None or b.curve is None else exchange(a.curve, b.curve, swap)
+
+    def side(k: int) -> CaseArrays:
+        return CaseArrays(
+            names=a.names,
+            patients=a.patients,
+            tp=tp[k],
+            fp=fp[k],
+            fn=fn[k],
+            truth_count=truth_count[k],
+            predicted_count=predicted_count[k],
+            voxels={name: pair[k] for name, pair in voxels.items()},
+            sweep=None,
+            curve=curves[k],
+            voxel_bins=None,
+            lesion_bins=None,
+        )
+
+    return side(0), side(1)
+
+
+def case_arrays(results: Sequence[CaseResult], settings: EvaluationSettings) -> CaseArrays:
     """Put the cases' numbers side by side.
 
     Cases whose prediction is missing find nothing at any threshold. If a prediction has no probability map,
@@ -70,8 +112,7 @@ def case_arrays(results: Sequence[CaseResult], thresholds: int, volumes: int) ->
 
     Args:
         results: of all cases.
-        thresholds: number of thresholds in the sweeps.
-        volumes: number of minimum volumes in the sweeps.
+        settings: they were judged with; the sweep has the operating point too.
     """
 
     def column(name: str) -> NDArray[np.int64]:
@@ -82,8 +123,10 @@ def case_arrays(results: Sequence[CaseResult], thresholds: int, volumes: int) ->
     voxels["matched_dice"] = np.array(
         [np.mean(result.matched_dice) if result.matched_dice else np.nan for result in results], np.float64
     )
-    sweeps = [_sweep(result, thresholds, volumes) for result in results]
+    volumes_mm3 = settings.sweep.min_volumes_mm3
+    sweeps = [_sweep(result, len(settings.sweep.thresholds), len(volumes_mm3)) for result in results]
     with_curves = any(result.sweep is not None for result in results) and all(s is not None for s in sweeps)
+    sweep = np.stack([s for s in sweeps if s is not None]) if with_curves else None
     bins = [_bins(result.voxel_bins, result) for result in results]
     lesion_bins = [_bins(result.lesion_bins, result) for result in results]
     return CaseArrays(
@@ -95,7 +138,8 @@ def case_arrays(results: Sequence[CaseResult], thresholds: int, volumes: int) ->
         truth_count=column("truth_count"),
         predicted_count=column("predicted_count"),
         voxels=voxels,
-        sweep=np.stack([s for s in sweeps if s is not None]) if with_curves else None,
+        sweep=sweep,
+        curve=None if sweep is None else sweep[:, :, volumes_mm3.index(settings.criteria.min_volume_mm3)],
         voxel_bins=np.stack([b for b in bins if b is not None]) if with_curves else None,
         lesion_bins=np.stack([b for b in lesion_bins if b is not None])
         if with_curves and all(b is not None for b in lesion_bins)
@@ -118,7 +162,11 @@ def _bins(bins: NDArray[np.float64] | None, result: CaseResult) -> NDArray[np.fl
 
 
 def measure_all(
-    arrays: CaseArrays, weights: Weights, rule: MatchRule, scan_thresholds: Sequence[int], volume: int
+    arrays: CaseArrays,
+    weights: Weights,
+    rule: MatchRule,
+    scan_thresholds: Sequence[int],
+    only: Collection[str] | None = None,
 ) -> Measures:
     """Every figure of the cases, or of bootstrap samples of them.
 
@@ -127,35 +175,31 @@ def measure_all(
         weights: how often each case is drawn, shape (B, cases); None: once.
         rule: decides what an empty case scores.
         scan_thresholds: see `EvaluationSettings`.
-        volume: index of the minimum volume whose curves are measured.
+        only: groups to measure; by default all that the cases have numbers for.
     """
     tp, fp, fn = arrays.tp, arrays.fp, arrays.fn
-    truth, predicted = arrays.truth_count, arrays.predicted_count
-    measures: Measures = {
-        "detection.micro": detection.micro(tp, fp, fn, truth == 0, weights),
-        "detection.macro": detection.macro(tp, fp, fn, weights, empty_convention(rule)),
-        "segmentation": segmentation.summary(arrays.voxels, weights),
-        "counts": counts.agreement(truth, predicted, weights),
+    truth, predicted, curve = arrays.truth_count, arrays.predicted_count, arrays.curve
+    free = truth == 0
+    groups: dict[str, Callable[[], dict[str, Measure]]] = {
+        "detection.micro": lambda: detection.micro(tp, fp, fn, free, weights),
+        "detection.macro": lambda: detection.macro(tp, fp, fn, free, weights, empty_convention(rule)),
+        "segmentation": lambda: segmentation.summary(arrays.voxels, weights),
+        "counts": lambda: counts.agreement(truth, predicted, weights),
     }
-    for at_least in scan_thresholds:
-        measures[f"scan_classification.{at_least}"] = scan_classification.classify(
-            truth, predicted, at_least, weights
+    for least in scan_thresholds:
+        groups[f"scan_classification.{least}"] = partial(
+            scan_classification.classify, truth, predicted, least, weights
         )
-    if arrays.sweep is not None:
-        at_volume = arrays.sweep[..., volume, :]
-        measures["detection.curves"] = {
-            "free_response_score": curves.free_response_score(at_volume, weights),
-            "average_precision": curves.average_precision(at_volume, weights),
-            **{
-                f"sensitivity_at_{rate:g}_fp_per_scan": curves.sensitivity_at(at_volume, rate, weights)
-                for rate in curves.FREE_RESPONSE_RATES
-            },
+    if curve is not None:
+        groups["detection.curves"] = partial(curves.summary, curve, weights)
+    bins = {"voxels": arrays.voxel_bins, "lesions": arrays.lesion_bins}
+    if any(of_cases is not None for of_cases in bins.values()):
+        groups["calibration"] = lambda: {
+            f"expected_calibration_error_{name}": calibration.expected_calibration_error(of_cases, weights)
+            for name, of_cases in bins.items()
+            if of_cases is not None
         }
-    for name, bins in (("voxels", arrays.voxel_bins), ("lesions", arrays.lesion_bins)):
-        if bins is not None:
-            error = calibration.expected_calibration_error(bins, weights)
-            measures.setdefault("calibration", {})[f"expected_calibration_error_{name}"] = error
-    return measures
+    return {group: measure() for group, measure in groups.items() if only is None or group in only}
 
 
 def empty_convention(rule: MatchRule) -> detection.Empty:
@@ -165,25 +209,27 @@ def empty_convention(rule: MatchRule) -> detection.Empty:
     return "valdo" if rule.name.startswith("valdo") else "undefined"
 
 
-def with_intervals(
-    arrays: CaseArrays,
-    measure: Callable[[CaseArrays, Weights], Measures],
-    weights: NDArray[np.int32],
-    level: float,
-) -> Groups:
-    """Figures with bootstrap intervals.
+def with_intervals(arrays: CaseArrays, weights: NDArray[np.int16], settings: EvaluationSettings) -> Groups:
+    """Every figure with its bootstrap interval, see `resampling.INTERVAL_RULE`.
 
     Args:
         arrays: the cases.
-        measure: gives the measures of cases and weights.
         weights: how often each replicate draws each case, shape (B, cases).
-        level: of the intervals.
+        settings: see `EvaluationSettings`.
     """
-    point, replicates = measure(arrays, None), measure(arrays, weights)
-    return {group: as_figures(point[group], replicates[group], level) for group in point}
+    point = measure_all(arrays, None, settings.rule, settings.scan_thresholds)
+    drawn: Measures = {}
+    if several_patients(arrays.patients):
+        drawn = measure_all(arrays, weights, settings.rule, settings.scan_thresholds)
+    return {group: as_figures(named, drawn.get(group, {}), settings.level) for group, named in point.items()}
 
 
-def patient_bootstrap(arrays: CaseArrays, replicates: int, seed: int) -> NDArray[np.int32]:
+def several_patients(patients: Iterable[str]) -> bool:
+    """Whether there is anything to draw from: samples of a single patient are all alike."""
+    return len(set(patients)) > 1
+
+
+def patient_bootstrap(arrays: CaseArrays, replicates: int, seed: int) -> NDArray[np.int16]:
     """How often each replicate draws each case, shape (B, cases): all cases of a patient together."""
     return bootstrap_weights(arrays.patients, replicates, np.random.default_rng(seed))
 
@@ -215,14 +261,3 @@ DEFINITIONS: dict[str, Mapping[str, str]] = {
     "calibration": calibration.DEFINITIONS,
 }
 """One sentence for every figure, by group; `scan_classification` has one set for all numbers of lesions."""
-
-
-def definition(group: str, name: str) -> str:
-    """What a figure means.
-
-    Args:
-        group: as in `Groups`, for example `scan_classification.3`.
-        name: of the figure.
-    """
-    group = "scan_classification" if group.startswith("scan_classification.") else group
-    return DEFINITIONS[group][name]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy
@@ -10,12 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import ImageError, UsageError
 from shiva_cmb.imaging.volume import Grid
-
-Connectivity = Literal[6, 18, 26]
-"""Voxels of one component share a face (6), a face or an edge (18), or at least a corner (26)."""
-
-NEIGHBOURHOOD: dict[int, int] = {6: 1, 18: 2, 26: 3}
-"""Connectivity to the number of axes along which neighbours may differ."""
+from shiva_cmb.lesions.neighbours import Connectivity, neighbours, require_connectivity
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +63,23 @@ class LesionSet:
         """Centroids in world millimetres (RAS), shape (lesions, 3)."""
         return self.grid.to_world(self.centroids)
 
+    @property
+    def places(self) -> NDArray[np.intp]:
+        """Voxel indices of all lesions, shape (voxels, 3)."""
+        return np.stack(np.unravel_index(self.voxels, self.grid.shape), axis=-1)
+
     def indices(self, lesion: int) -> NDArray[np.intp]:
         """Voxel indices of one lesion, shape (its voxels, 3)."""
         own = self.voxels[self.starts[lesion] : self.starts[lesion + 1]]
         return np.stack(np.unravel_index(own, self.grid.shape), axis=-1)
+
+    def cut_out(self, lesion: int) -> NDArray[np.bool_]:
+        """One lesion in its bounding box; its voxels come in the same order as in `voxels`."""
+        own = self.indices(lesion)
+        corner = own.min(axis=0)
+        inside = np.zeros(own.max(axis=0) - corner + 1, bool)
+        inside[tuple((own - corner).T)] = True
+        return inside
 
     def labels(self) -> NDArray[np.int32]:
         """The label map: lesion k is marked k + 1, shape of the grid."""
@@ -132,16 +140,14 @@ def lesions_of_mask(mask: NDArray[Any], grid: Grid, connectivity: Connectivity =
         UsageError: if there is no such connectivity.
     """
     _require_shape("mask", mask, grid)
-    if connectivity not in NEIGHBOURHOOD:
-        raise UsageError(f"expected a connectivity of 6, 18 or 26, got {connectivity}")
+    require_connectivity(connectivity)
     inside = mask != 0
     voxels = flat_indices(inside)
     _require(mask, voxels, np.isfinite, "finite values")
     corners = np.unravel_index(voxels, grid.shape)
     # labelling only the box around all lesions spares the background
     box = tuple(slice(int(i.min()), int(i.max()) + 1) if i.size else slice(0, 0) for i in corners)
-    structure = scipy.ndimage.generate_binary_structure(3, NEIGHBOURHOOD[connectivity])
-    numbers, count = scipy.ndimage.label(inside[box], structure)
+    numbers, count = scipy.ndimage.label(inside[box], neighbours(connectivity))
     owner = numbers[tuple(i - part.start for i, part in zip(corners, box, strict=True))] - 1
     return grouped(grid, voxels, owner, np.arange(1, count + 1))
 
@@ -187,17 +193,31 @@ def grouped(
     return LesionSet(grid, voxels[order], _starts(np.bincount(owner, minlength=len(names))), names)
 
 
+def require_same_grid(truth: Grid, other: Grid, what: str = "prediction") -> None:
+    """Refuse what is on another grid than the truth: voxel indices would mean other places.
+
+    Args:
+        truth: its grid.
+        other: the grid of what is compared with it.
+        what: what messages call that.
+
+    Raises:
+        ImageError: if the grids differ.
+    """
+    if truth is not other and not truth.matches(other):
+        raise ImageError(
+            f"the {what} {other.shape} is not on the grid of the truth {truth.shape}:"
+            " resample one to the other first"
+        )
+
+
 def overlap_counts(truth: LesionSet, prediction: LesionSet) -> NDArray[np.int64]:
     """Number of voxels that each truth lesion shares with each predicted one, shape (truth, prediction).
 
     Raises:
         ImageError: if the two are not on the same grid.
     """
-    if truth.grid is not prediction.grid and not truth.grid.matches(prediction.grid):
-        raise ImageError(
-            f"truth {truth.grid.shape} and prediction {prediction.grid.shape} are not on the same grid:"
-            " resample one to the other first"
-        )
+    require_same_grid(truth.grid, prediction.grid)
     shape = (len(truth), len(prediction))
     if not len(truth) or not len(prediction):
         return np.zeros(shape, np.int64)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.assignment import assign_lesions, in_order
 from shiva_cmb.evaluation.lesion_set import LesionSet, centre_distances, lengths, overlap_counts
 
 RuleName = Literal["overlap", "iou", "distance", "shiva", "valdo", "valdo-voxels"]
@@ -57,7 +57,8 @@ class MatchRule:
             "distance": f"The centroids of a pair are at most {self.max_distance_mm:g} mm apart; {pairing},"
             " then the smallest summed distance.",
             "shiva": "SHIVA: a truth lesion is a TP if it shares a voxel with any prediction, else a FN; a"
-            " prediction that shares a voxel with no truth lesion is a FP (not one-to-one).",
+            " prediction that shares a voxel with no truth lesion is a FP (not one-to-one); without its"
+            " optional size filter.",
             "valdo": f"VALDO: {nearest} mm, {kept}.",
             "valdo-voxels": f"VALDO, as its code measures: {nearest} voxels of whatever size, {kept}.",
         }[self.name]
@@ -136,7 +137,7 @@ def match_lesions(
     counted = np.flatnonzero(~ignored)
     reference = truth.select(~ignored) if ignored.any() else truth
     chosen = _pair(reference, prediction, rule, admissible[counted], preference[counted])
-    pairs = _sorted(np.stack([counted[chosen[:, 0]], chosen[:, 1]], axis=1))
+    pairs = in_order(np.stack([counted[chosen[:, 0]], chosen[:, 1]], axis=1))
 
     truth_status = np.where(ignored, "ignored", "FN")
     truth_status[pairs[:, 0]] = "TP"
@@ -145,51 +146,6 @@ def match_lesions(
     prediction_status[pairs[:, 1]] = "TP"
     partners = _partners(truth, prediction, pairs, overlaps)
     return Matching(rule, pairs, overlaps, truth_status, prediction_status, *partners)
-
-
-def assign(admissible: NDArray[np.bool_], preference: NDArray[np.float64]) -> NDArray[np.intp]:
-    """One-to-one pairs: as many as possible, and among those choices the highest total preference.
-
-    Exact ties go by position. Source: Crouse 2016, On implementing 2D rectangular assignment algorithms.
-
-    Args:
-        admissible: which pairs may be, shape (rows, columns).
-        preference: how much each is wanted, finite where admissible, same shape.
-
-    Returns:
-        Row and column of each pair, shape (pairs, 2), sorted by row.
-    """
-    rows, columns = np.flatnonzero(admissible.any(axis=1)), np.flatnonzero(admissible.any(axis=0))
-    if not len(rows):
-        return np.zeros((0, 2), np.intp)
-    inner = np.ix_(rows, columns)
-    possible, wanted = admissible[inner], preference[inner]
-    lowest, highest = wanted[possible].min(), wanted[possible].max()
-    gain = (np.where(possible, wanted, lowest) - lowest) / ((highest - lowest) or 1.0)
-    # every pair is worth more than all gains together, which are at most 1 each
-    worth = np.where(possible, gain + min(possible.shape) + 1.0, 0.0)
-    left, right = scipy.optimize.linear_sum_assignment(worth, maximize=True)
-    real = possible[left, right]
-    return np.stack([rows[left[real]], columns[right[real]]], axis=1)
-
-
-def match_points(truth_mm: ArrayLike, found_mm: ArrayLike, max_distance_mm: float) -> NDArray[np.intp]:
-    """Pair points one-to-one: as many pairs within reach as possible, then the smallest summed distance.
-
-    Args:
-        truth_mm: shape (n, 3), or empty.
-        found_mm: shape (m, 3), or empty.
-        max_distance_mm: points at most this far apart may pair.
-
-    Returns:
-        Index of the truth and of the found point of each pair, shape (pairs, 2), sorted.
-    """
-    truth = np.asarray(truth_mm, np.float64).reshape(-1, 3)
-    found = np.asarray(found_mm, np.float64).reshape(-1, 3)
-    distance_mm = np.sqrt(((truth[:, None] - found[None]) ** 2).sum(axis=2))
-    left, right = np.lexsort(truth.T[::-1]), np.lexsort(found.T[::-1])
-    swap = _comes_later([len(truth), truth[left]], [len(found), found[right]])
-    return _assign_in_order(distance_mm <= max_distance_mm, -distance_mm, left, right, swap)
 
 
 def _compare(
@@ -219,11 +175,9 @@ def _pair(
     """Pairs out of the lesions that count."""
     if rule.name == "shiva":
         return np.argwhere(admissible)
-    # An order that belongs to the lesions, not to how they are listed, decides exact ties.
-    rows, columns = np.argsort(truth.first_voxels), np.argsort(prediction.first_voxels)
     if rule.name in ONE_TO_ONE:
-        swap = _comes_later(_place(truth, rows), _place(prediction, columns))
-        return _assign_in_order(admissible, preference, rows, columns, swap)
+        return assign_lesions(truth, prediction, admissible, preference)
+    rows = np.argsort(truth.first_voxels)  # whatever the order, the same one of equally near lesions
     return _nearest(admissible[rows], preference[rows], rows)
 
 
@@ -249,39 +203,6 @@ def _nearest(
     return np.stack([names[choice[kept]], columns[kept]], axis=1)
 
 
-def _assign_in_order(
-    admissible: NDArray[np.bool_],
-    preference: NDArray[np.float64],
-    rows: NDArray[np.intp],
-    columns: NDArray[np.intp],
-    swap: bool,
-) -> NDArray[np.intp]:
-    """`assign` with rows and columns put in an order, and the two exchanged if wanted; sorted pairs."""
-    inner = np.ix_(rows, columns)
-    if swap:
-        pairs = assign(admissible[inner].T, preference[inner].T)[:, ::-1]
-    else:
-        pairs = assign(admissible[inner], preference[inner])
-    return _sorted(np.stack([rows[pairs[:, 0]], columns[pairs[:, 1]]], axis=1))
-
-
-def _place(lesions: LesionSet, order: NDArray[np.intp]) -> list[ArrayLike]:
-    """What tells one set of lesions from another, whatever their order: cheap things first."""
-    rank = np.argsort(order)
-    voxels = lesions.voxels[np.argsort(rank[lesions.owner], kind="stable")]
-    return [len(lesions), lesions.first_voxels[order], lesions.sizes[order], voxels]
-
-
-def _comes_later(one: list[ArrayLike], other: list[ArrayLike]) -> bool:
-    """Whether the first of two lists of equally built arrays is the greater, element by element."""
-    for left, right in zip(one, other, strict=True):
-        a, b = np.ravel(left), np.ravel(right)
-        different = np.flatnonzero(a != b)
-        if len(different):
-            return bool(a[different[0]] > b[different[0]])
-    return False
-
-
 def _partners(
     truth: LesionSet, prediction: LesionSet, pairs: NDArray[np.intp], overlaps: NDArray[np.int64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -296,7 +217,3 @@ def _partners(
     truth_partner[rows[best_last]] = columns[best_last]
     prediction_partner[columns[best_last]] = rows[best_last]
     return truth_partner, prediction_partner
-
-
-def _sorted(pairs: NDArray[np.intp]) -> NDArray[np.intp]:
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]

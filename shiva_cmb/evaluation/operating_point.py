@@ -8,6 +8,7 @@ import numpy as np
 from shiva_cmb.errors import UsageError
 from shiva_cmb.evaluation.metrics import curves
 from shiva_cmb.evaluation.pipeline import Evaluation
+from shiva_cmb.evaluation.settings import EvaluationSettings
 
 if TYPE_CHECKING:
     from shiva_cmb.ensemble import Bundle
@@ -38,16 +39,20 @@ def choose_operating_point(evaluation: Evaluation, wanted: str = "f1") -> Chosen
             positives per scan.
 
     Raises:
-        UsageError: if `wanted` is something else, cannot be reached, or there are no probability maps.
+        UsageError: if `wanted` is something else or cannot be reached, the best point finds no lesion, or
+            there are no probability maps.
     """
+    rate = require_choice(wanted)
     counts = evaluation.arrays.sweep
     if counts is None:
-        raise UsageError("an operating point can only be chosen from probability maps: give them with --pred")
-    if wanted == "f1":
+        raise UsageError(
+            "an operating point can only be chosen from probability maps of all cases:"
+            f" {_without_map(evaluation)}; give them with --pred"
+        )
+    if rate is None:
         t, v = curves.best_by_f1(counts)
         criterion = "highest pooled F1"
     else:
-        rate = _rate(wanted)
         t, v = curves.best_by_fp_rate(counts, rate)
         criterion = f"highest sensitivity with at most {rate:g} false positives per scan"
     sweep = evaluation.settings.sweep
@@ -77,12 +82,19 @@ def operating_curve(evaluation: Evaluation) -> tuple[dict[str, float | None], ..
     )
 
 
-def store_operating_point(chosen: ChosenPoint, bundle: "Bundle") -> "Bundle":
+def store_operating_point(chosen: ChosenPoint, bundle: "Bundle", evaluation: Evaluation) -> "Bundle":
     """Write a chosen point and its curve into a model's descriptor.
 
+    Args:
+        chosen: what to write.
+        bundle: the model.
+        evaluation: what it was chosen from.
+
     Raises:
+        UsageError: if lesions were told otherwise than the model will tell them; see `require_storable`.
         OutputError: if the descriptor cannot be written.
     """
+    require_storable(evaluation.settings)
     from shiva_cmb.ensemble import OperatingPoint, update_operating_point
 
     point = OperatingPoint(
@@ -91,15 +103,52 @@ def store_operating_point(chosen: ChosenPoint, bundle: "Bundle") -> "Bundle":
     return update_operating_point(bundle, point)
 
 
-def _rate(wanted: str) -> float:
+def require_choice(wanted: str) -> float | None:
+    """Read what `choose_operating_point` should choose by, before any work is done.
+
+    Returns:
+        The most false positives per scan, or None for the highest F1.
+
+    Raises:
+        UsageError: if it is neither `f1` nor `fp:RATE`.
+    """
+    if wanted == "f1":
+        return None
     kind, _, number = wanted.partition(":")
     try:
         rate = float(number)
     except ValueError:
         rate = -1.0
     if kind != "fp" or not 0.0 <= rate < float("inf"):
-        raise UsageError(f"expected f1, or fp:RATE such as fp:0.5, to choose a threshold by; got {wanted}")
+        raise UsageError(f"expected f1, or fp:RATE such as fp:0.5, to choose a threshold by; got {wanted!r}")
     return rate
+
+
+def require_storable(settings: EvaluationSettings) -> None:
+    """A point holds for a model only if lesions are told here as the model tells them.
+
+    Raises:
+        UsageError: if the connectivity is not 26, or the rule cuts at the threshold instead of above it.
+    """
+    if settings.criteria.connectivity != 26:
+        raise UsageError(
+            "the operating point was not stored: it was chosen with connectivity"
+            f" {settings.criteria.connectivity}, but a model's lesions are 26-connected: evaluate with 26"
+        )
+    if settings.rule.name.startswith("valdo"):
+        raise UsageError(
+            f"the operating point was not stored: the rule {settings.rule.name!r} takes voxels at the"
+            " threshold too, a model only those above it: choose by another rule"
+        )
+
+
+def _without_map(evaluation: Evaluation) -> str:
+    """Which predictions have none."""
+    names = [r.name for r in evaluation.results if r.sweep is None and r.judged != "nothing"]
+    if not names:
+        return "there is none"
+    told = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} of {len(evaluation.results)} cases have none ({told})"
 
 
 def _json(value: float) -> float | None:

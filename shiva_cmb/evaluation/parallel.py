@@ -1,10 +1,13 @@
 """Work on many cases in several processes; one that kills its process fails alone."""
 
 import multiprocessing
+import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 Case = TypeVar("Case")
@@ -71,7 +74,8 @@ def _until_one_dies(
             while waiting and len(running) < count + 1:
                 number = waiting.popleft()
                 try:
-                    running[pool.submit(work, cases[number])] = number
+                    with _interrupts_ignored():  # processes are started by this, and inherit it
+                        running[pool.submit(work, cases[number])] = number
                 except BrokenProcessPool:
                     return sorted((number, *running.values()))
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -86,9 +90,24 @@ def _until_one_dies(
 def _alone(case: Case, work: Callable[[Case], Outcome]) -> Outcome | str:
     with _pool(1) as pool:
         try:
-            return pool.submit(work, case).result()
+            with _interrupts_ignored():
+                future = pool.submit(work, case)
+            return future.result()
         except BrokenProcessPool:
             return KILLED
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C reaches all processes of a terminal; only the first one should answer, in one line."""
+    if threading.current_thread() is not threading.main_thread():  # only there can it be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _pool(count: int) -> ProcessPoolExecutor:

@@ -1,7 +1,10 @@
 """Many cases judged, in parallel, and what comes out of all of them together."""
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,27 +12,28 @@ from numpy.typing import NDArray
 from shiva_cmb.anatomy.regions import FREESURFER, Place
 from shiva_cmb.errors import DataError, Note, ShivaCmbError, warn_user
 from shiva_cmb.evaluation.case import CaseResult, evaluate_case
+from shiva_cmb.evaluation.facts import LesionFacts
 from shiva_cmb.evaluation.figures import (
     CaseArrays,
     Groups,
     case_arrays,
-    measure_all,
     patient_bootstrap,
+    several_patients,
     with_intervals,
 )
-from shiva_cmb.evaluation.metrics import curves, detection, weighted
+from shiva_cmb.evaluation.metrics import curves, detection
 from shiva_cmb.evaluation.metrics.calibration import Reliability, reliability
 from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.parallel import Progress, run_cases
-from shiva_cmb.evaluation.resampling import as_figures
+from shiva_cmb.evaluation.resampling import as_figures, interval
 from shiva_cmb.evaluation.settings import EvaluationSettings
 from shiva_cmb.evaluation.strata import (
-    LesionFacts,
     Levels,
     Stratum,
     case_levels,
     lesion_levels,
     parse_stratum,
+    require_strata,
     stratum_counts,
 )
 
@@ -45,6 +49,7 @@ class Curves:
     min_volume_mm3: float
     sensitivity: NDArray[np.float64]
     sensitivity_low: NDArray[np.float64]
+    """Ends of the intervals, NaN where there is none: see `resampling.INTERVAL_RULE`."""
     sensitivity_high: NDArray[np.float64]
     fp_per_scan: NDArray[np.float64]
     precision: NDArray[np.float64]
@@ -68,7 +73,7 @@ class Evaluation:
     groups: Groups
     """All figures of all cases."""
     strata: Mapping[str, Mapping[str, Groups]]
-    """Figures by stratum and level."""
+    """Figures by stratum (as it was asked for) and level."""
     levels: Mapping[str, Levels]
     """Which case or lesion is in which level."""
     curves: Curves | None
@@ -76,10 +81,10 @@ class Evaluation:
     notes: tuple[str, ...]
     """What was repaired, guessed or left out."""
 
-    @property
+    @cached_property
     def facts(self) -> tuple[LesionFacts, ...]:
         """Every lesion of every case."""
-        return tuple(fact for result in self.results for fact in result.facts)
+        return _facts(self.results)
 
     @property
     def unread(self) -> dict[str, str]:
@@ -114,7 +119,9 @@ def evaluate(
         UsageError: if a stratum does not exist.
     """
     settings = _with_operating_point(settings or EvaluationSettings())
-    notes: list[str] = []
+    asked = [parse_stratum(text) for text in settings.strata]
+    require_strata(asked, [case.columns for case in cases.cases])
+    notes = list(cases.notes)  # these were told before
 
     def remark(line: str) -> None:
         notes.append(line)
@@ -122,38 +129,21 @@ def evaluate(
 
     work = _Work(settings, FREESURFER if region_names is None else region_names, features)
     outcomes = run_cases(cases.cases, work, processes, progress)
-    results = tuple(outcome for outcome in outcomes if isinstance(outcome, CaseResult))
-    named = zip(cases.cases, outcomes, strict=True)
-    failures = {case.name: outcome for case, outcome in named if isinstance(outcome, str)}
-    _tell(results, failures, remark)
-    if not results:
-        why = next(iter(failures.values()), "there are none")
-        raise DataError(f"none of {len(cases.cases)} cases could be judged: {why}")
-    sweep = settings.sweep
-    arrays = case_arrays(results, len(sweep.thresholds), len(sweep.min_volumes_mm3))
-    some_map = any(result.sweep is not None and result.sweep[..., :2].any() for result in results)
-    if arrays.sweep is None and some_map:
-        remark("some predictions have no probability map: there are no curves")
-    volume = sweep.min_volumes_mm3.index(settings.criteria.min_volume_mm3)
+    results, failures = _sorted_out(cases, outcomes, remark)
+    arrays = case_arrays(results, settings)
+    _tell_of_all(results, arrays, remark)
     weights = patient_bootstrap(arrays, settings.replicates, settings.seed)
-    groups = with_intervals(
-        arrays,
-        lambda a, w: measure_all(a, w, settings.rule, settings.scan_thresholds, volume),
-        weights,
-        settings.level,
-    )
-    levels = _levels(results, arrays, settings, remark)
-    strata = {name: _stratum(level, results, arrays, weights, settings) for name, level in levels.items()}
+    levels = _levels(asked, cases, results, arrays, remark)
     return Evaluation(
         settings=settings,
         cases=cases,
         results=results,
         failures=failures,
         arrays=arrays,
-        groups=groups,
-        strata=strata,
+        groups=with_intervals(arrays, weights, settings),
+        strata=_strata(levels, results, arrays, weights, settings),
         levels=levels,
-        curves=None if arrays.sweep is None else _curves(arrays, weights, settings, volume),
+        curves=_curves(arrays, weights, settings),
         notes=tuple(notes),
     )
 
@@ -172,8 +162,9 @@ class _Work:
             return evaluate_case(case, self.settings, region_names=self.region_names, features=self.features)
         except ShivaCmbError as error:
             return str(error)
-        except Exception as error:  # whatever it is, the other cases are not to blame
-            return f"{type(error).__name__}: {error}"
+        except Exception as error:  # a defect of ours: the other cases are not to blame, nor are the files
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            return f"unexpected {type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}: {error}"
 
 
 def _with_operating_point(settings: EvaluationSettings) -> EvaluationSettings:
@@ -190,8 +181,21 @@ def _with_operating_point(settings: EvaluationSettings) -> EvaluationSettings:
     )
 
 
-def _tell(results: Sequence[CaseResult], failures: Mapping[str, str], remark: Note) -> None:
-    """Every remark, with the case it was made on."""
+def _facts(results: Sequence[CaseResult]) -> tuple[LesionFacts, ...]:
+    return tuple(fact for result in results for fact in result.facts)
+
+
+def _sorted_out(
+    cases: CaseList, outcomes: Sequence[CaseResult | str], remark: Note
+) -> tuple[tuple[CaseResult, ...], dict[str, str]]:
+    """The results, and why other cases have none; says every remark with the case it was made on.
+
+    Raises:
+        DataError: if there is no result.
+    """
+    results = tuple(outcome for outcome in outcomes if isinstance(outcome, CaseResult))
+    named = zip(cases.cases, outcomes, strict=True)
+    failures = {case.name: outcome for case, outcome in named if isinstance(outcome, str)}
     for result in results:
         for line in result.notes:
             remark(f"{result.name}: {line}")
@@ -199,72 +203,100 @@ def _tell(results: Sequence[CaseResult], failures: Mapping[str, str], remark: No
             remark(f"{result.name}: the prediction cannot be used and counts as empty: {result.failure}")
     for name, reason in failures.items():
         remark(f"{name}: not judged: {reason}")
+    if not results:
+        why = next(iter(failures.values()), "there are none")
+        raise DataError(f"none of {len(cases.cases)} cases could be judged: {why}")
+    return results, failures
+
+
+def _tell_of_all(results: Sequence[CaseResult], arrays: CaseArrays, remark: Note) -> None:
+    """Say what the cases together do not allow."""
+    some_map = any(result.sweep is not None and result.sweep[..., :2].any() for result in results)
+    if arrays.sweep is None and some_map:
+        remark("some predictions have no probability map: there are no curves")
+    if not several_patients(arrays.patients):
+        remark("all cases are of one patient: there are no intervals")
 
 
 def _levels(
-    results: Sequence[CaseResult], arrays: CaseArrays, settings: EvaluationSettings, remark: Note
+    asked: Sequence[Stratum],
+    cases: CaseList,
+    results: Sequence[CaseResult],
+    arrays: CaseArrays,
+    remark: Note,
 ) -> dict[str, Levels]:
-    facts = [fact for result in results for fact in result.facts]
-    asked = [parse_stratum(text) for text in settings.strata]
-    wanted = {stratum.column: stratum for stratum in map(parse_stratum, ALWAYS)}
-    for column in ("region", "side"):
-        if any(getattr(fact, column) is not None for fact in facts):
-            wanted[column] = Stratum(column)
-    wanted |= {stratum.column: stratum for stratum in asked}
-    columns = [result.columns for result in results]
+    """Levels by stratum: those that always are shown, then those asked for."""
+    facts = _facts(results)
+    places = [c for c in ("region", "side") if any(getattr(fact, c) is not None for fact in facts)]
+    wanted = [*map(parse_stratum, ALWAYS), *map(Stratum, places), *asked]
+    # a column may be known from the rows of cases that could not be judged only
+    known = dict.fromkeys((name for case in cases.cases for name in case.columns), "")
+    columns = [{**known, **result.columns} for result in results]
     return {
-        name: lesion_levels(stratum, facts)
+        stratum.name: lesion_levels(stratum, facts)
         if stratum.unit == "lesion"
         else case_levels(stratum, columns, arrays.truth_count, remark)
-        for name, stratum in wanted.items()
+        for stratum in dict.fromkeys(wanted)
     }
 
 
-def _stratum(
-    levels: Levels,
+def _strata(
+    levels: Mapping[str, Levels],
     results: Sequence[CaseResult],
     arrays: CaseArrays,
-    weights: NDArray[np.int32],
+    weights: NDArray[np.int16],
+    settings: EvaluationSettings,
+) -> dict[str, dict[str, Groups]]:
+    """Figures by stratum and level."""
+    facts = _facts(results)
+    strata: dict[str, dict[str, Groups]] = {}
+    for name, of_stratum in levels.items():
+        if of_stratum.unit == "lesion":
+            strata[name] = _of_lesions(of_stratum, facts, arrays, weights, settings)
+            continue
+        strata[name] = {}
+        for level in of_stratum.names:
+            members = np.flatnonzero(of_stratum.members(level))
+            strata[name][level] = with_intervals(arrays.take(members), weights[:, members], settings)
+    return strata
+
+
+def _of_lesions(
+    levels: Levels,
+    facts: Sequence[LesionFacts],
+    arrays: CaseArrays,
+    weights: NDArray[np.int16],
     settings: EvaluationSettings,
 ) -> dict[str, Groups]:
-    """Figures of every level; a matched pair counts in the level of its truth lesion."""
+    """Detection in every level; a matched pair counts in the level of its truth lesion."""
     found: dict[str, Groups] = {}
-    if levels.unit == "case":
-        for level in levels.names:
-            members = levels.members(level)
-            found[level] = with_intervals(
-                arrays.take(np.flatnonzero(members)),
-                lambda a, w: measure_all(a, w, settings.rule, settings.scan_thresholds, 0),
-                weights[:, members],
-                settings.level,
-            )
-        return found
-    facts = [fact for result in results for fact in result.facts]
     free = arrays.truth_count == 0
     for level, counts in stratum_counts(facts, arrays.names, levels).items():
+        having = np.flatnonzero(counts.any(axis=1))
+        drawn = weights if several_patients(arrays.patients[k] for k in having) else None
         tp, fp, fn = counts.T
-        point, replicates = (detection.micro(tp, fp, fn, free, drawn) for drawn in (None, weights))
+        point = detection.micro(tp, fp, fn, free)
+        replicates = {} if drawn is None else detection.micro(tp, fp, fn, free, drawn)
         found[level] = {"detection.micro": as_figures(point, replicates, settings.level)}
     return found
 
 
-def _curves(
-    arrays: CaseArrays, weights: NDArray[np.int32], settings: EvaluationSettings, volume: int
-) -> Curves | None:
-    if arrays.sweep is None:
+def _curves(arrays: CaseArrays, weights: NDArray[np.int16], settings: EvaluationSettings) -> Curves | None:
+    counts = arrays.curve
+    if counts is None:
         return None
-    counts = arrays.sweep[:, :, volume]
-    point, recall = curves.froc(counts), curves.precision_recall(counts)
-    drawn = curves.froc(counts, weights).sensitivity
-    tail = (1 - settings.level) / 2
-    low, high = (end.value for end in weighted.quantiles(drawn.T, None, (tail, 1 - tail)))
+    point = curves.froc(counts)
+    low = high = np.full(len(point.sensitivity), np.nan)
+    if several_patients(arrays.patients):
+        drawn = curves.froc(counts, weights).sensitivity
+        low, high = interval(point.sensitivity, drawn, settings.level)
     return Curves(
         thresholds=settings.sweep.thresholds,
-        min_volume_mm3=settings.sweep.min_volumes_mm3[volume],
+        min_volume_mm3=settings.criteria.min_volume_mm3,
         sensitivity=point.sensitivity,
         sensitivity_low=low,
         sensitivity_high=high,
         fp_per_scan=point.fp_per_scan,
-        precision=recall.precision,
+        precision=curves.precision_recall(counts).precision,
         reliability=None if arrays.lesion_bins is None else reliability(arrays.lesion_bins),
     )

@@ -9,19 +9,14 @@ from numpy.typing import NDArray
 
 from shiva_cmb.errors import ImageError, Note, warn_user
 from shiva_cmb.evaluation.common_grid import enlarged, enlarged_grid, missing_margins, moved_to, on_enlarged
-from shiva_cmb.evaluation.lesion_set import (
-    NEIGHBOURHOOD,
-    Connectivity,
-    LesionSet,
-    lesions_of_labels,
-    lesions_of_mask,
-)
+from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels, lesions_of_mask
 from shiva_cmb.evaluation.matching import MatchRule
 from shiva_cmb.evaluation.pairing.inputs import EvaluationCase
 from shiva_cmb.evaluation.settings import EvaluationSettings, LabelKind
 from shiva_cmb.imaging import Grid, Volume, align_mask, read_volume
 from shiva_cmb.imaging.alignment import MASK_THRESHOLD
 from shiva_cmb.lesions.find import find_lesions, require_probabilities, too_small
+from shiva_cmb.lesions.neighbours import Connectivity, neighbours
 
 MOST_ENLARGED = 4
 """A grid is not made larger than this many times to hold truth lesions beyond its edge."""
@@ -66,7 +61,7 @@ def read_case(case: EvaluationCase, settings: EvaluationSettings, note: Note = w
     truth_image = read_volume(case.truth, note=note)
     require_finite(truth_image, str(case.truth))
     truth = label_lesions(truth_image, settings.truth_kind, connectivity, str(case.truth), note)
-    ignored = ~large_enough(truth, settings.ignore_below_mm3)
+    ignored = too_small(truth.volumes_mm3, settings.ignore_below_mm3)
     if case.prediction is None:
         nothing = np.zeros(truth_image.shape, bool)
         empty = lesions_of_mask(nothing, truth_image.grid)
@@ -122,7 +117,7 @@ def _read_prediction(case: EvaluationCase, settings: EvaluationSettings, note: N
         lesions = probable_lesions(image, settings, name, brain)
         return _Found(lesions, "probability map", image if beside is None else beside, brain)
     lesions = label_lesions(image, kind, criteria.connectivity, name, note)
-    lesions = lesions.select(large_enough(lesions, criteria.min_volume_mm3))
+    lesions = lesions.select(~too_small(lesions.volumes_mm3, criteria.min_volume_mm3))
     probability = image if itself else _map_beside(case, image, note)
     if probability is None:
         # an image without any lesion may be a mask or a map: as either it finds nothing at any threshold
@@ -222,11 +217,6 @@ def label_lesions(
     return pieces
 
 
-def large_enough(lesions: LesionSet, min_volume_mm3: float) -> NDArray[np.bool_]:
-    """Which lesions reach a volume, shape (n,); exactly reached is enough, whatever the affine's rounding."""
-    return ~too_small(lesions.volumes_mm3, min_volume_mm3)
-
-
 def require_finite(image: Volume, name: str) -> None:
     """Refuse a reference that does not say everywhere whether there is a lesion.
 
@@ -252,18 +242,14 @@ def _has_fractions(data: NDArray[np.generic]) -> bool:
     return data.dtype.kind == "f" and bool(np.any(data != np.rint(data)))
 
 
-def _pieces(labels: LesionSet, connectivity: int) -> LesionSet:
+def _pieces(labels: LesionSet, connectivity: Connectivity) -> LesionSet:
     """Every connected component of every label; under the labels' own names if each is in one piece."""
-    structure = scipy.ndimage.generate_binary_structure(3, NEIGHBOURHOOD[connectivity])
-    parts = []
+    structure, parts = neighbours(connectivity), []
     for number in range(len(labels)):
-        voxels = labels.indices(number)
-        place = tuple((voxels - voxels.min(axis=0)).T)
-        box = np.zeros(voxels.max(axis=0) - voxels.min(axis=0) + 1, bool)
-        box[place] = True
-        pieces, count = scipy.ndimage.label(box, structure)
+        inside = labels.cut_out(number)
+        pieces, count = scipy.ndimage.label(inside, structure)
         flat = labels.voxels[labels.starts[number] : labels.starts[number + 1]]
-        parts += [flat[pieces[place] == piece] for piece in range(1, count + 1)]
+        parts += [flat[pieces[inside] == piece] for piece in range(1, count + 1)]
     if len(parts) == len(labels):
         return labels
     starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.intp)

@@ -1,6 +1,7 @@
 """An evaluation as plain data: what `metrics.json` and the tables of cases, lesions and strata hold."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -12,7 +13,9 @@ from shiva_cmb.evaluation.figures import DEFINITIONS, Groups, empty_convention
 from shiva_cmb.evaluation.metrics import detection
 from shiva_cmb.evaluation.operating_point import operating_curve
 from shiva_cmb.evaluation.pipeline import Evaluation
-from shiva_cmb.evaluation.resampling import Figure
+from shiva_cmb.evaluation.reading import Judged
+from shiva_cmb.evaluation.resampling import INTERVAL_RULE, Figure
+from shiva_cmb.evaluation.settings import EvaluationSettings
 
 SCHEMA_VERSION = 1
 
@@ -44,6 +47,7 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
             stratum: {level: _nested(groups) for level, groups in levels.items()}
             for stratum, levels in evaluation.strata.items()
         },
+        "curves": _curves(evaluation),
         "operating_points": [dict(point) for point in operating_curve(evaluation)],
         "reliability_of_lesions": None
         if evaluation.curves is None or evaluation.curves.reliability is None
@@ -105,9 +109,11 @@ _COUNTED = ("truth_count", "predicted_count", "tp", "fp", "fn", "ignored_truth",
 LESION_COLUMNS = tuple(field.name for field in fields(LesionFacts))
 
 
-def lesion_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+def lesion_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """One row per lesion of either side, with its outcome, place, partner, size and shape."""
-    return [asdict(fact) for fact in evaluation.facts]
+    for result in evaluation.results:
+        for fact in result.facts:
+            yield asdict(fact)
 
 
 def stratum_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
@@ -132,10 +138,20 @@ def _nested(groups: Groups) -> dict[str, Any]:
     return nested
 
 
+def _curves(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Detection along the thresholds, one value per threshold; None without probability maps."""
+    curves = evaluation.curves
+    if curves is None:
+        return None
+    names = (
+        *("thresholds", "min_volume_mm3", "sensitivity", "sensitivity_low", "sensitivity_high"),
+        *("fp_per_scan", "precision"),
+    )
+    return {name: getattr(curves, name) for name in names}
+
+
 def _definitions(evaluation: Evaluation) -> dict[str, Any]:
     settings = evaluation.settings
-    criteria = settings.criteria
-    at_threshold = "at or above" if settings.rule.name.startswith("valdo") else "strictly above"
     ignored = (
         f"Truth lesions under {settings.ignore_below_mm3:g} mm3, and predictions that match or touch only"
         " such lesions, count neither way."
@@ -144,12 +160,53 @@ def _definitions(evaluation: Evaluation) -> dict[str, Any]:
         "match": settings.rule.definition,
         "empty_cases": detection.EMPTY_DEFINITIONS[empty_convention(settings.rule)],
         "ignored": ignored if settings.ignore_below_mm3 else "No lesion is ignored.",
-        "lesions": f"Connected components of masks, connectivity {criteria.connectivity}; each value of a"
-        f" label map is one lesion; probability maps are cut {at_threshold} {criteria.threshold:g};"
-        f" predictions under {criteria.min_volume_mm3:g} mm3 are dropped.",
-        "interval": f"{100 * settings.level:g} % percentile interval of {settings.replicates} bootstrap"
-        " samples of patients; samples in which a figure is undefined are left out.",
+        "lesions": _what_is_a_lesion(settings, Counter(result.judged for result in evaluation.results)),
+        "voxels_judged": "Those of the case's brain mask and of all lesions that count, also beyond the mask;"
+        " the whole image of the prediction where there is no mask; without those of ignored lesions.",
+        "interval": f"{100 * settings.level:g} % interval of {settings.replicates} samples, in which all"
+        f" scans of a patient are drawn together: {INTERVAL_RULE}.",
+        "curves": "Pooled detection at each threshold (see `detection.curves`), with the interval of the"
+        " sensitivity; predicted lesions under the minimum volume are dropped.",
         "n": "number of lesions, predictions or scans that a figure rests on",
         "strata": "A matched pair counts in the stratum of its truth lesion, a false positive in its own.",
         **{group: dict(texts) for group, texts in DEFINITIONS.items()},
     }
+
+
+_OF_LABELS: dict[str, str] = {
+    "auto": "each connected piece of each value is a lesion",
+    "mask": "each connected component of what is not 0 is a lesion, whatever its values",
+    "labels": "each value is one lesion, in however many pieces",
+}
+"""By the kind of image, see `LabelKind`."""
+
+
+def _what_is_a_lesion(settings: EvaluationSettings, judged: Mapping[Judged, int]) -> str:
+    """How both sides became lesions, and in how many cases which way."""
+    criteria = settings.criteria
+    soft = "; fractions are cut above 0.5"
+    of_truth = _OF_LABELS[settings.truth_kind] + (soft if settings.truth_kind != "labels" else "")
+    parts = [f"Connectivity {criteria.connectivity}. Truth: {of_truth}."]
+    if judged.get("labels"):
+        kind = settings.prediction_kind
+        of_prediction = _OF_LABELS.get(kind, _OF_LABELS["auto"]) + (soft if kind == "mask" else "")
+        parts.append(f"Predictions of {judged['labels']} cases were judged as labels: {of_prediction}.")
+    if judged.get("probability map"):
+        above = "at or above" if settings.rule.name.startswith("valdo") else "strictly above"
+        peak = criteria.peak_threshold
+        high = "" if peak is None else f", if its highest probability is strictly above {peak:g}"
+        parts.append(
+            f"Predictions of {judged['probability map']} cases were judged as probability maps: each"
+            f" connected component of the voxels {above} {criteria.threshold:g} is a lesion{high}; where the"
+            f" case has a brain mask, it is dropped with more than {100 * criteria.max_outside_fraction:g} %"
+            " of its voxels outside (labels are not)."
+        )
+    if judged.get("nothing"):
+        parts.append(f"{judged['nothing']} cases had no prediction that could be used: nothing was found.")
+    smallest = criteria.min_volume_mm3
+    parts.append(
+        f"Predicted lesions under {smallest:g} mm3 are dropped."
+        if smallest
+        else "No predicted lesion is dropped for its size."
+    )
+    return " ".join(parts)

@@ -11,40 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.metrics.weighted import (
-    Measure,
-    auc,
-    icc,
-    mean,
-    pearson,
-    quantile,
-    quantiles,
-    spearman,
-    std,
-    total,
-)
+from shiva_cmb.evaluation.metrics.weighted import Floats, Measure, quantiles
 
 Number = TypeVar("Number", bound=np.generic)
 
-__all__ = [
-    "Figure",
-    "Measure",
-    "as_figures",
-    "auc",
-    "bootstrap_weights",
-    "exchange",
-    "holm",
-    "icc",
-    "mean",
-    "pearson",
-    "permutation_p",
-    "quantile",
-    "quantiles",
-    "spearman",
-    "std",
-    "swap_methods",
-    "total",
-]
+INTERVAL_RULE = (
+    "percentiles of bootstrap samples of patients; samples in which a figure is undefined are left out, and"
+    " there is no interval where they are more than half, the figure itself is undefined, or its cases or"
+    " lesions are of fewer than two patients"
+)
+"""What the interval of every figure is."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +30,14 @@ class Figure:
     value: float
     """On the cases as they are."""
     low: float
-    """Lower end of the bootstrap interval."""
+    """Lower end of the bootstrap interval, see `INTERVAL_RULE`."""
     high: float
     """Upper end."""
     n: float
     """Number of cases or lesions the value rests on."""
 
 
-def bootstrap_weights(groups: Sequence[str], replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:
+def bootstrap_weights(groups: Sequence[str], replicates: int, rng: np.random.Generator) -> NDArray[np.int16]:
     """How often each case is drawn when whole groups (patients) are drawn with replacement.
 
     Args:
@@ -71,13 +47,13 @@ def bootstrap_weights(groups: Sequence[str], replicates: int, rng: np.random.Gen
         rng: the source of chance.
 
     Returns:
-        Shape (B, N); all cases of a group have the same number.
+        Shape (B, N); all cases of a group have the same number. Small integers: there are many.
 
     Raises:
         UsageError: if there are no cases, or not at least one replicate is asked for.
     """
     names, member = _grouped(groups, replicates)
-    weights = np.empty((replicates, len(member)), np.int32)
+    weights = np.empty((replicates, len(member)), np.int16)
     for row in weights:
         row[:] = np.bincount(rng.integers(0, names, names), minlength=names)[member]
     return weights
@@ -90,26 +66,43 @@ def as_figures(
 
     Args:
         point: the statistics of the cases as they are, values of shape ().
-        replicates: the same of the bootstrap samples, values of shape (B,). Undefined ones (NaN)
-            are left out; where fewer than half are defined, or the value is not, there is no interval.
+        replicates: the same of the bootstrap samples, values of shape (B,); empty where there should be no
+            interval.
         level: what the interval should hold, between 0 and 1.
 
     Raises:
         UsageError: if the level is not between 0 and 1.
     """
-    if not 0.0 < level < 1.0:
-        raise UsageError(f"expected an interval level between 0 and 1, got {level}")
-    ends = ((1 - level) / 2, (1 + level) / 2)
+    _require_level(level)
     figures = {}
     for name, measure in point.items():
-        value, n = float(measure.value), float(measure.n)
-        low = high = float("nan")
-        if name in replicates and not np.isnan(value):
-            drawn = np.atleast_1d(replicates[name].value)
-            if 2 * np.count_nonzero(~np.isnan(drawn)) >= len(drawn):
-                low, high = (float(end.value) for end in quantiles(drawn, None, ends))
-        figures[name] = Figure(value, low, high, n)
+        low = high = np.asarray(np.nan)
+        if name in replicates:
+            low, high = interval(measure.value, np.atleast_1d(replicates[name].value), level)
+        figures[name] = Figure(float(measure.value), float(low), float(high), float(measure.n))
     return figures
+
+
+def interval(point: ArrayLike, drawn: ArrayLike, level: float) -> tuple[Floats, Floats]:
+    """Ends of percentile intervals by `INTERVAL_RULE` (of which the caller sees to the patients).
+
+    Args:
+        point: the values on the cases as they are, shape () or (T,).
+        drawn: those of the bootstrap samples, shape (B,) or (B, T).
+        level: what the interval should hold, between 0 and 1.
+
+    Returns:
+        Lower and upper ends, shape () or (T,), NaN where there is none.
+
+    Raises:
+        UsageError: if the level is not between 0 and 1.
+    """
+    _require_level(level)
+    samples = np.moveaxis(np.asarray(drawn, np.float64), 0, -1)
+    defined = 2 * np.count_nonzero(~np.isnan(samples), axis=-1) >= samples.shape[-1]
+    shown = defined & ~np.isnan(np.asarray(point, np.float64))
+    low, high = quantiles(samples, None, ((1 - level) / 2, (1 + level) / 2))
+    return np.where(shown, low.value, np.nan), np.where(shown, high.value, np.nan)
 
 
 def swap_methods(groups: Sequence[str], permutations: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -173,6 +166,11 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     steps = values[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
+
+
+def _require_level(level: float) -> None:
+    if not 0.0 < level < 1.0:
+        raise UsageError(f"expected an interval level between 0 and 1, got {level}")
 
 
 def _grouped(groups: Sequence[str], draws: int) -> tuple[int, NDArray[np.intp]]:

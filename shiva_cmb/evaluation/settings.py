@@ -10,9 +10,12 @@ from shiva_cmb.lesions.criteria import LesionCriteria
 
 LabelKind = Literal["auto", "mask", "labels"]
 """What an image of lesions holds: `mask`: everything that is not 0, in connected components; `labels`: each
-value is one lesion; `auto`: told by its values."""
+value is one lesion, in however many pieces; `auto`: each connected piece of each value is a lesion, so that
+those of one value stay apart where there is a gap, and those of two values where there is none. A soft mask
+(fractions up to 1) is cut above one half, except that `labels` refuses it."""
 PredictionKind = Literal["auto", "mask", "labels", "probability"]
-"""As `LabelKind`; `probability`: to be thresholded."""
+"""As `LabelKind`, except that `auto` takes an image with fractions for a probability map; `probability`: to
+be thresholded, whatever its values."""
 
 NOTHING_DROPPED = LesionCriteria(min_volume_mm3=0.0)
 """The default criteria: what a method hands in is judged as it is."""
@@ -34,7 +37,8 @@ class EvaluationSettings:
     prediction_kind: PredictionKind = "auto"
     """What the prediction files hold."""
     maps_first: bool = False
-    """Where a case has a label map and a probability map, the probability map is judged."""
+    """Where a case has a label map and a probability map, the probability map is judged; so it is with the
+    kind `probability`."""
     sweep: SweepSettings = field(default_factory=SweepSettings)
     """Thresholds and minimum volumes of the curves, where there are probability maps."""
     scan_thresholds: tuple[int, ...] = (1, 3, 5, 11)

@@ -1,6 +1,7 @@
 """Which lesions and cases belong together when figures are given by size, place, shape, scanner and so on."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,6 +39,8 @@ LESION_STRATA: Mapping[str, str] = {
     "sphericity": "sphericity",
 }
 """Strata that are properties of a lesion, and where they stand in `LesionFacts`."""
+MAX_LEVELS = 50
+"""A column of the case table with more different values is none to group by: names, dates, numbers."""
 N_LESIONS = "n_lesions"
 """The stratum of scans by their number of true lesions."""
 
@@ -50,6 +53,11 @@ class Stratum:
     """A key of `LESION_STRATA`, `n_lesions`, or a column of the case table."""
     cuts: tuple[float, ...] = ()
     """Where numbers are cut, ascending; a value at a cut belongs above it. If empty, see `case_levels`."""
+
+    @property
+    def name(self) -> str:
+        """As it is asked for, so that one column may be cut in several ways."""
+        return f"{self.column}:{','.join(f'{cut:.10g}' for cut in self.cuts)}" if self.cuts else self.column
 
     @property
     def unit(self) -> Unit:
@@ -95,6 +103,30 @@ def parse_stratum(text: str) -> Stratum:
     return Stratum(column, tuple(sorted(finite)))
 
 
+def require_strata(strata: Sequence[Stratum], columns: Sequence[Mapping[str, str]]) -> None:
+    """Refuse what cannot be grouped by, before any case is judged.
+
+    Args:
+        strata: what is asked for.
+        columns: the columns of each case's row in the case table, one mapping per case.
+
+    Raises:
+        UsageError: if no case has a column, it has more than `MAX_LEVELS` levels, or the name means a
+            property of lesions or scans and a column too.
+        DataError: if there are cuts and a value is not a number.
+    """
+    names = sorted({name for row in columns for name in row})
+    for stratum in strata:
+        if stratum.unit == "case" and stratum.column != N_LESIONS:
+            case_levels(stratum, columns, (), note=lambda _: None)
+        elif clashing := [name for name in names if name.lower() == stratum.column]:
+            meaning = "lesions" if stratum.unit == "lesion" else "scans"
+            raise UsageError(
+                f"the stratum {stratum.column!r} means a property of {meaning}, but the case table has a"
+                f" column {clashing[0]!r} too: rename the column"
+            )
+
+
 def lesion_levels(stratum: Stratum, facts: Sequence[LesionFacts]) -> Levels:
     """The level of each lesion.
 
@@ -133,7 +165,8 @@ def case_levels(
     """The level of each case.
 
     A column of the case table goes by value; a numeric one with more than `MAX_VALUES` different values is
-    split into thirds of the cases, which is said. `n_lesions` goes by `COUNT_CLASSES`.
+    split into thirds of the cases (of its values, where too many cases have the smallest one), which is said.
+    `n_lesions` goes by `COUNT_CLASSES`.
 
     Args:
         stratum: what to group by.
@@ -142,7 +175,8 @@ def case_levels(
         note: is told where a column was cut.
 
     Raises:
-        UsageError: if no case has the column, or the stratum is one of lesions.
+        UsageError: if no case has the column, it has more than `MAX_LEVELS` levels, or the stratum is one of
+            lesions.
         DataError: if there are cuts and a value is not a number.
     """
     if stratum.unit != "case":
@@ -164,16 +198,28 @@ def case_levels(
             )
         return _by_cuts("case", numbers, stratum.cuts)
     if strange or len(set(known)) <= MAX_VALUES:
-        return _by_name("case", [UNKNOWN if is_missing(cell) else cell for cell in cells])
-    # Values that occur, so that the names of the levels are exact.
-    thirds = np.unique(np.quantile(known, (1 / 3, 2 / 3), method="higher"))
-    cuts = tuple(float(cut) for cut in thirds if cut > min(known))
+        levels = _by_name("case", [UNKNOWN if is_missing(cell) else cell for cell in cells])
+        if len(levels.names) > MAX_LEVELS:
+            raise UsageError(
+                f"the column {stratum.column!r} of the case table has {len(levels.names)} different values,"
+                f" expected at most {MAX_LEVELS} to group by: choose another column or merge values"
+            )
+        return levels
+    cuts, parts = _thirds(known), "cases"
+    if not cuts:
+        cuts, parts = _thirds(sorted(set(known))), "different values, as many cases have the smallest one"
     note(
         f"the column {stratum.column!r} has {len(set(known))} different numbers and was cut at"
-        f" {_listed(f'{cut:g}' for cut in cuts)}, into about equal parts; name your own cuts with"
-        f" {stratum.column}:NUMBER,NUMBER"
+        f" {_listed(f'{cut:g}' for cut in cuts)}, into about equal parts of the {parts}; name your own cuts"
+        f" with {stratum.column}:NUMBER,NUMBER"
     )
     return _by_cuts("case", numbers, cuts)
+
+
+def _thirds(numbers: Sequence[float]) -> tuple[float, ...]:
+    """Where to cut numbers into thirds: at values that occur, so that the names of the levels are exact."""
+    thirds = np.unique(np.quantile(numbers, (1 / 3, 2 / 3), method="higher"))
+    return tuple(float(cut) for cut in thirds if cut > min(numbers))
 
 
 def stratum_counts(
@@ -240,12 +286,10 @@ def _cells(column: str, columns: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _by_cuts(unit: Unit, values: Sequence[Any], cuts: Sequence[float], unit_name: str = "") -> Levels:
     """Levels between cuts; a value at a cut belongs above it."""
-    if not cuts:
-        return _by_name(unit, [UNKNOWN if _unknown(value) else f"{value:g}" for value in values])
     texts = [f"{cut:.10g}" for cut in cuts]
     inner = [f"{a}-<{b}" for a, b in pairwise(texts)]
     names = [f"{name}{unit_name}" for name in (f"<{texts[0]}", *inner, f">={texts[-1]}")]
-    of = [UNKNOWN if _unknown(v) else names[int(np.searchsorted(cuts, v, side="right"))] for v in values]
+    of = [UNKNOWN if _unknown(v) else names[bisect_right(cuts, v)] for v in values]
     return _in_order(unit, of, names)
 
 
@@ -258,8 +302,9 @@ def _by_name(unit: Unit, of: Sequence[str]) -> Levels:
 
 
 def _in_order(unit: Unit, of: Sequence[str], order: Sequence[str]) -> Levels:
-    names = [name for name in order if name in of and name != UNKNOWN]
-    return Levels(unit, (*names, UNKNOWN) if UNKNOWN in of else tuple(names), tuple(of))
+    occurring = set(of)
+    names = [name for name in order if name in occurring and name != UNKNOWN]
+    return Levels(unit, (*names, UNKNOWN) if UNKNOWN in occurring else tuple(names), tuple(of))
 
 
 def _unknown(value: float | None) -> bool:

@@ -8,19 +8,19 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from shiva_cmb.errors import ImageError, UsageError
+from shiva_cmb.errors import UsageError
 from shiva_cmb.evaluation.lesion_set import (
-    NEIGHBOURHOOD,
-    Connectivity,
     LesionSet,
     flat_indices,
     grouped,
     lesions_of_mask,
+    require_same_grid,
 )
 from shiva_cmb.evaluation.matching import ANY_OVERLAP, MatchRule, match_lesions
 from shiva_cmb.imaging.volume import Grid, Volume
 from shiva_cmb.lesions.criteria import LesionCriteria
 from shiva_cmb.lesions.find import require_probabilities, too_far_outside, too_small
+from shiva_cmb.lesions.neighbours import NEIGHBOURHOOD, Connectivity, require_connectivity
 
 MOST_LISTED_VOXELS = 250_000
 """With more voxels the image is labelled anew at each threshold: neighbours take up to 800 bytes a voxel."""
@@ -28,7 +28,7 @@ MOST_LISTED_VOXELS = 250_000
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """Which operating points are tried. No second threshold for peaks, no brain mask."""
+    """Which operating points are tried. There is no second threshold for peaks."""
 
     thresholds: tuple[float, ...] = (*(round(0.05 * k, 2) for k in range(1, 20)), 0.99)
     """Ascending, in [0, 1); a voxel counts where its probability is strictly above."""
@@ -45,8 +45,7 @@ class SweepSettings:
             rising = all(a < b for a, b in itertools.pairwise(values))
             if not (values and rising and values[0] >= 0.0 and values[-1] < limit):
                 raise UsageError(f"expected ascending {what} in [0, {limit:g}), got {values}")
-        if self.connectivity not in NEIGHBOURHOOD:
-            raise UsageError(f"expected a connectivity of 6, 18 or 26, got {self.connectivity}")
+        require_connectivity(self.connectivity)
 
 
 def sweep_case(
@@ -57,6 +56,7 @@ def sweep_case(
     rule: MatchRule = ANY_OVERLAP,
     *,
     brain: NDArray[np.bool_] | None = None,
+    max_outside_fraction: float = LesionCriteria.max_outside_fraction,
 ) -> NDArray[np.int64]:
     """Count hits, false alarms and misses at every operating point.
 
@@ -69,6 +69,7 @@ def sweep_case(
         settings: the operating points; the defaults if left out.
         rule: what is a match.
         brain: mask of the map's shape; what lies too far outside is dropped, as `find_lesions` does.
+        max_outside_fraction: how much of a component may lie outside of it.
 
     Returns:
         TP, FP and FN, shape (thresholds, minimum volumes, 3).
@@ -78,17 +79,14 @@ def sweep_case(
     """
     settings = settings or SweepSettings()
     require_probabilities(probability.data)
-    if not probability.grid.matches(truth.grid):
-        raise ImageError(
-            f"the probability map {probability.shape} is not on the grid of the truth {truth.grid.shape}:"
-            " resample one to the other first"
-        )
+    require_same_grid(truth.grid, probability.grid, "probability map")
+    criteria = LesionCriteria(max_outside_fraction=max_outside_fraction)
     counts = np.zeros((len(settings.thresholds), len(settings.min_volumes_mm3), 3), np.int64)
     for t, found in enumerate(_lesions_by_threshold(probability.data, truth.grid, settings)):
         if brain is not None and len(found):
             inside = brain.reshape(-1)[found.voxels]
             outside = np.add.reduceat(~inside, found.starts[:-1], dtype=np.intp)
-            found = found.select(~too_far_outside(outside, found.sizes, LesionCriteria()))
+            found = found.select(~too_far_outside(outside, found.sizes, criteria))
         volumes = found.volumes_mm3
         for v, minimum in enumerate(settings.min_volumes_mm3):
             keep = ~too_small(volumes, minimum)

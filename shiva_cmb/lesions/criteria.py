@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shiva_cmb.errors import UsageError
+from shiva_cmb.lesions.neighbours import Connectivity, require_connectivity
 
 DropReason = Literal["small", "low peak", "outside the brain"]
 """Why a component is no lesion; the first that applies, in this order."""
@@ -22,8 +23,8 @@ class LesionCriteria:
     """Smaller components are dropped. The smallest bleed by definition, a 2 mm ball, has 4.2 mm3, maps
     thresholded at one half often show half of it, and in one cohort a quarter of the bleeds rated by hand
     was under 2 mm3: so it is low, and takes out single 1 mm voxels."""
-    connectivity: Literal[6, 18, 26] = 26
-    """Voxels of one component share a face (6), a face or an edge (18), or at least a corner (26)."""
+    connectivity: Connectivity = 26
+    """Which voxels belong to one component, see `Connectivity`."""
     max_outside_fraction: float = 0.25
     """A component with more than this fraction of its voxels outside the brain mask is dropped."""
 
@@ -36,7 +37,6 @@ class LesionCriteria:
             )
         if not 0.0 <= self.min_volume_mm3 < float("inf"):
             raise UsageError(f"expected a minimum volume of 0 mm3 or more, got {self.min_volume_mm3}")
-        if self.connectivity not in (6, 18, 26):
-            raise UsageError(f"expected a connectivity of 6, 18 or 26, got {self.connectivity}")
+        require_connectivity(self.connectivity)
         if not 0.0 <= self.max_outside_fraction <= 1.0:
             raise UsageError(f"expected an outside fraction in [0, 1], got {self.max_outside_fraction}")

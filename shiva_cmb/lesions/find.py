@@ -11,9 +11,8 @@ from shiva_cmb.errors import ImageError, UsageError
 from shiva_cmb.imaging.volume import Grid, Volume
 from shiva_cmb.lesions import shape
 from shiva_cmb.lesions.criteria import DropReason, LesionCriteria
+from shiva_cmb.lesions.neighbours import neighbours
 from shiva_cmb.lesions.table import Lesion, LesionTable
-
-_NEIGHBOURHOOD = {6: 1, 18: 2, 26: 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +157,9 @@ def _check(
 def _label(probability: Volume, criteria: LesionCriteria) -> _Components:
     """Connected components of the voxels strictly above the threshold."""
     above = probability.data > criteria.threshold
-    structure = scipy.ndimage.generate_binary_structure(3, _NEIGHBOURHOOD[criteria.connectivity])
     labels = np.zeros(above.shape, np.int32)
     box = _bounding_box(above)
-    scipy.ndimage.label(above[box], structure, output=labels[box])
+    scipy.ndimage.label(above[box], neighbours(criteria.connectivity), output=labels[box])
     voxels = np.argwhere(above)
     numbers = labels[above]
     voxels = voxels[np.argsort(numbers, kind="stable")]
@@ -204,14 +202,9 @@ def _measure(
 ) -> list[dict[str, Any]]:
     """Place, size and shape of the components named by `order` (from 0), the values of `Lesion` by name."""
     grid = components.grid
-    counts = components.sizes[:, None]
-    centroids = components.total(components.voxels) / counts
+    centroids = components.total(components.voxels) / components.sizes[:, None]
     world = grid.to_world(centroids)
-    linear = grid.affine[:3, :3]
-    offsets_mm = (components.voxels - np.repeat(centroids, components.sizes, axis=0)) @ linear.T
-    products = components.total(offsets_mm[:, :, None] * offsets_mm[:, None, :])
-    # A voxel is a box, not a point: its own second moment is spacing^2 / 12 along each of its axes.
-    elongations = shape.elongation(products / counts[:, :, None] + linear @ linear.T / 12.0)
+    elongations = shape.elongations(components.voxels, components.sizes, grid.affine)
     boxes = scipy.ndimage.find_objects(components.labels)
     lesions = []
     for number, row in enumerate(order, start=1):

@@ -76,6 +76,26 @@ def elongation(covariance_mm2: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sqrt(np.clip(values[:, 1] / values[:, 2], 0.0, 1.0))
 
 
+def elongations(
+    voxels: NDArray[np.intp], sizes: NDArray[np.intp], affine: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`elongation` of several lesions, shape (n,).
+
+    Args:
+        voxels: indices of all their voxels, grouped by lesion, shape (V, 3).
+        sizes: number of voxels of each, at least one, shape (n,).
+        affine: 4 x 4; only its linear part matters.
+    """
+    if not len(sizes):
+        return np.zeros(0)
+    linear, starts, counts = affine[:3, :3], np.cumsum(sizes) - sizes, sizes[:, None]
+    centroids = np.add.reduceat(voxels.astype(np.float64), starts, axis=0) / counts
+    offsets_mm = (voxels - np.repeat(centroids, sizes, axis=0)) @ linear.T
+    products = np.add.reduceat(offsets_mm[:, :, None] * offsets_mm[:, None, :], starts, axis=0)
+    # A voxel is a box, not a point: its own second moment is spacing^2 / 12 along each of its axes.
+    return elongation(products / counts[:, :, None] + linear @ linear.T / 12.0)
+
+
 def shell_box(box: Box, shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> Box:
     """The lesion's bounding box, grown by the reach of its surroundings and kept in the image."""
     grown = []

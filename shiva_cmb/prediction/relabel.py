@@ -10,11 +10,11 @@ import numpy as np
 
 from shiva_cmb.ensemble.checksums import sha256_of
 from shiva_cmb.errors import NOT_CLINICAL, DataError, ImageError, Note, UsageError, warn_user
-from shiva_cmb.files import replacing, require_not_inputs
+from shiva_cmb.files import replacing, require_not_inputs, write_json
 from shiva_cmb.imaging import align_image, align_mask, binary_mask, check_image, read_volume, write_volume
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
 from shiva_cmb.prediction.provenance import describe_lesions, describe_software
-from shiva_cmb.prediction.result import make_folder, write_json
+from shiva_cmb.prediction.result import make_folder
 
 
 def relabel(

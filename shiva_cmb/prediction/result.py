@@ -1,15 +1,12 @@
 """What a prediction gives: maps, lesions, and where everything came from."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from shiva_cmb.ensemble import EnsembleMaps
-from shiva_cmb.files import replacing, require_can_hold_results, require_not_inputs
+from shiva_cmb.files import replacing, require_can_hold_results, require_not_inputs, write_json
 from shiva_cmb.imaging import SpatialChain, Volume, write_volume
 from shiva_cmb.lesions import FoundLesions, LesionTable
 
@@ -115,14 +112,3 @@ def make_folder(folder: str | Path) -> Path:
     if not folder.exists():
         folder.mkdir(exist_ok=True)
     return folder
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a JSON file people can read."""
-    path.write_text(json.dumps(content, indent=2, default=_plain) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return str(value)

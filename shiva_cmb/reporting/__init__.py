@@ -1,6 +1,6 @@
 """What people look at: pictures of the lesions."""
 
-from shiva_cmb.reporting.gallery import GalleryEntry, GallerySettings, GalleryVolumes, write_gallery
+from shiva_cmb.reporting.gallery import GalleryEntry, GalleryVolumes, write_gallery
 from shiva_cmb.reporting.overlay import write_overlay
 
-__all__ = ["GalleryEntry", "GallerySettings", "GalleryVolumes", "write_gallery", "write_overlay"]
+__all__ = ["GalleryEntry", "GalleryVolumes", "write_gallery", "write_overlay"]

@@ -5,16 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from shiva_cmb.errors import NOT_CLINICAL
+from shiva_cmb.errors import NOT_CLINICAL, Note, warn_user
 from shiva_cmb.evaluation import Comparison, Evaluation, EvaluationSettings
+from shiva_cmb.evaluation.figures import DEFINITIONS
 from shiva_cmb.evaluation.record import evaluation_record, figure_record, plain
-from shiva_cmb.files import new_directory
+from shiva_cmb.files import new_directory, write_json
 from shiva_cmb.prediction.provenance import describe_software
-from shiva_cmb.reporting.curve_plots import Line, plot_froc, plot_precision_recall
-from shiva_cmb.reporting.evaluation_plots import plot_levels
-from shiva_cmb.reporting.evaluation_report import SOFTWARE, write_json
-from shiva_cmb.reporting.evaluation_tables import TextTable, evaluation_tables, figure_text, latex, markdown
-from shiva_cmb.reporting.plot_style import save_plot
+from shiva_cmb.reporting.draw_comparison import draw_comparison
+from shiva_cmb.reporting.evaluation_report import SOFTWARE, faults_of_input, some_names
+from shiva_cmb.reporting.evaluation_tables import TextTable, figure_text, latex, markdown
 from shiva_cmb.tables import write_tsv
 
 _TESTS = (
@@ -23,42 +22,63 @@ _TESTS = (
 )
 
 
+Runs = Mapping[str, Sequence[Evaluation]]
+"""The evaluations of each method, one per run."""
+
+
 def save_comparison(
-    comparison: Comparison, runs: Mapping[str, Sequence[Evaluation]], folder: str | Path
+    comparison: Comparison, runs: Runs, folder: str | Path, *, note: Note = warn_user
 ) -> Path:
-    """Write `comparison.json`, `comparison.tsv`, tables in Markdown and LaTeX, and plots of the first runs.
+    """Write `comparison.json`, `comparison.tsv`, tables in Markdown and LaTeX, and plots.
+
+    All of them show the cases that all runs were judged on.
 
     Args:
         comparison: what came out.
         runs: the evaluations it was made of.
         folder: made new; it appears when all of it is there.
+        note: told what could not be drawn; it is in `comparison.json` too.
 
     Raises:
         OutputError: if the folder is there already, or cannot be written.
     """
-    first = {name: evaluations[0] for name, evaluations in runs.items()}
-    settings = next(iter(first.values())).settings
-    records = {name: evaluation_record(evaluation) for name, evaluation in first.items()}
-    tables = [*comparison_tables(comparison), *evaluation_tables(records, level=settings.level)]
+    record = comparison_json(comparison, next(iter(runs.values()))[0].settings, runs)
+    tables = [*comparison_tables(comparison), runs_table(runs)]
+
+    def remark(line: str) -> None:
+        record["notes"].append(line)
+        note(line)
+
     with new_directory(folder) as temporary:
-        write_json(comparison_json(comparison, settings), temporary / "comparison.json")
         columns = ("figure", "first", "second", "difference", "low", "high", "n", "p", "p_holm")
         write_tsv(temporary / "comparison.tsv", columns, _rows(comparison))
         title = f"Comparison of {', '.join(runs)}"
         (temporary / "tables.md").write_text(markdown(tables, title), encoding="utf-8")
         (temporary / "tables.tex").write_text(latex(tables), encoding="utf-8")
         (temporary / "plots").mkdir()
-        _draw(first, records, temporary / "plots")
+        draw_comparison(comparison, runs, temporary / "plots", remark)
+        write_json(record, temporary / "comparison.json")  # last: it holds the remarks made on the way
     return Path(folder)
 
 
-def comparison_json(comparison: Comparison, settings: EvaluationSettings) -> dict[str, Any]:
-    """What `comparison.json` holds."""
+def comparison_json(comparison: Comparison, settings: EvaluationSettings, runs: Runs) -> dict[str, Any]:
+    """What `comparison.json` holds.
+
+    Args:
+        comparison: what came out.
+        settings: what the methods were judged by.
+        runs: the evaluations it was made of; what was missing, unusable, left out or remarked on in each.
+    """
+    names = [name for figures in comparison.methods.values() for name in figures]
     record = {
         "notice": NOT_CLINICAL,
         "software": describe_software(SOFTWARE),
         "settings": asdict(settings),
-        "definitions": {"match": settings.rule.definition, "tests": _TESTS},
+        "definitions": {
+            "match": settings.rule.definition,
+            "tests": _TESTS,
+            "figures": {name: _definition(name) for name in dict.fromkeys(names)},
+        },
         "cases": list(comparison.cases),
         "left_out": list(comparison.left_out),
         "replicates": comparison.replicates,
@@ -82,13 +102,48 @@ def comparison_json(comparison: Comparison, settings: EvaluationSettings) -> dic
             }
             for one in comparison.differences
         ],
+        "runs": {method: [_run(one) for one in evaluations] for method, evaluations in runs.items()},
+        "notes": [],
     }
     return dict(plain(record))
 
 
+def _run(evaluation: Evaluation) -> dict[str, Any]:
+    """What one run was judged on, under the names of `metrics.json`."""
+    record = evaluation_record(evaluation)
+    return {name: record[name] for name in ("cases", "lesions", "notes")}
+
+
+def _definition(name: str) -> str:
+    """What a figure means, by its full name: `counts.icc`, `scan_classification.1.auc`."""
+    group = next(group for group in DEFINITIONS if name.startswith(f"{group}."))
+    figure = name.removeprefix(f"{group}.")
+    return DEFINITIONS[group][figure.partition(".")[2] if group == "scan_classification" else figure]
+
+
+def runs_table(runs: Runs) -> TextTable:
+    """How many cases each run was judged on, and how many predictions were missing or unusable."""
+    several = any(len(evaluations) > 1 for evaluations in runs.values())
+    rows = []
+    for method, evaluations in runs.items():
+        for number, evaluation in enumerate(evaluations, start=1):
+            counts = (
+                evaluation.results,
+                evaluation.cases.missing,
+                evaluation.unread,
+                evaluation.failures,
+                evaluation.cases.extra,
+                evaluation.notes,
+            )
+            name = (method, str(number)) if several else (method,)
+            rows.append((*name, *(str(len(counted)) for counted in counts)))
+    header = ("Method", *(("Run",) if several else ()), "Judged", "Missing", "Unusable", "Not judged")
+    title = "Cases of each run; a missing or unusable prediction counts as empty"
+    return TextTable(title, (*header, "Without truth", "Remarks"), tuple(rows))
+
+
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
     """Figures by method, then the differences of every pair."""
-    several = any(len(one.runs) > 1 for named in comparison.methods.values() for one in named.values())
     methods = list(comparison.methods)
     names = list(next(iter(comparison.methods.values())))
     rows = []
@@ -97,7 +152,8 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
         for method in methods:
             one = comparison.methods[method][name]
             text = figure_text(figure_record(one.figure))
-            cells.append(f"{text}, SD of {len(one.runs)} runs {one.runs_sd:.3f}" if several else text)
+            defined = one.runs_sd == one.runs_sd  # NaN for one run, and where a run has no such figure
+            cells.append(f"{text}, SD of {len(one.runs)} runs {one.runs_sd:.3f}" if defined else text)
         rows.append((name, *cells))
     tables = [TextTable(f"Methods on {len(comparison.cases)} cases", ("Figure", *methods), tuple(rows))]
     differences = tuple(
@@ -116,11 +172,18 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
     return tables
 
 
-def comparison_text(comparison: Comparison) -> str:
-    """Both tables as plain text, for a screen."""
-    parts = [_aligned(table) for table in comparison_tables(comparison)]
+def comparison_text(comparison: Comparison, runs: Runs) -> str:
+    """The tables as plain text, and what was wrong with the input of each run, for a screen."""
+    parts = [_aligned(table) for table in (*comparison_tables(comparison), runs_table(runs))]
+    faults = []
     if comparison.left_out:
-        parts.append(f"left out, not judged for every run: {', '.join(comparison.left_out[:5])}")
+        faults.append(f"left out, not judged for every run: {some_names(comparison.left_out)}")
+    for method, evaluations in runs.items():
+        for number, evaluation in enumerate(evaluations, start=1):
+            run = f"{method}, run {number}" if len(evaluations) > 1 else method
+            faults += [f"{run}: {line}" for line in faults_of_input(evaluation)]
+    if faults:
+        parts.append("\n".join(faults))
     return "\n\n".join([*parts, f"{_TESTS}\n{NOT_CLINICAL}"])
 
 
@@ -152,21 +215,3 @@ def _rows(comparison: Comparison) -> list[dict[str, Any]]:
         }
         for one in comparison.differences
     ]
-
-
-def _draw(first: Mapping[str, Evaluation], records: Mapping[str, Any], folder: Path) -> None:
-    """Sensitivity by size, and the curves of those methods that have some."""
-    sizes = {
-        name: {level: groups["detection"]["micro"]["sensitivity"] for level, groups in sizes.items()}
-        for name, record in records.items()
-        if (sizes := record["strata"]["size"])
-    }
-    level = next(iter(first.values())).settings.level
-    if sizes:
-        save_plot(plot_levels(sizes, level=level), folder, "sensitivity_by_size")
-    curves = {name: one.curves for name, one in first.items() if one.curves is not None}
-    if curves:
-        froc = {name: Line(c.fp_per_scan, c.sensitivity) for name, c in curves.items()}
-        save_plot(plot_froc(froc), folder, "froc")
-        recall = {name: Line(c.sensitivity, c.precision) for name, c in curves.items()}
-        save_plot(plot_precision_recall(recall), folder, "precision_recall")

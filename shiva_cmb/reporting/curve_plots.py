@@ -87,15 +87,14 @@ def plot_precision_recall(lines: Mapping[str, Line], *, title: str = "Precision 
     return figure
 
 
-def plot_thresholds(lines: Mapping[str, Line], *, title: str = "Figures along the threshold") -> "Figure":
+def plot_thresholds(lines: Mapping[str, Line]) -> "Figure":
     """Several figures against the probability threshold.
 
     Args:
         lines: curves by the name of the figure; x: thresholds, y: a figure in [0, 1]. `marked` of any of them
             draws the chosen threshold.
-        title: the headline.
     """
-    figure, (axes,) = new_figure(title)
+    figure, (axes,) = new_figure("Figures along the threshold")
     _draw_lines(axes, lines)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
@@ -105,17 +104,14 @@ def plot_thresholds(lines: Mapping[str, Line], *, title: str = "Figures along th
     return figure
 
 
-def plot_reliability(
-    bins: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], *, title: str = "Reliability"
-) -> "Figure":
+def plot_reliability(bins: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]]) -> "Figure":
     """Fraction that is true against mean probability, and how many there are in every bin.
 
     Args:
         bins: by name (for example `lesions`), mean probability, fraction that is true and number in each bin,
             each shape (bins,); NaN where a bin is empty.
-        title: the headline.
     """
-    figure, (axes, below) = new_figure(title, 2, width=5.0, height=6.0, ratios=(3, 1))
+    figure, (axes, below) = new_figure("Reliability", 2, width=5.0, height=6.0, ratios=(3, 1))
     drawn = 0
     for number, (name, (probability, truth, count)) in enumerate(bins.items()):
         x, y, n = (np.asarray(one, np.float64).ravel() for one in (probability, truth, count))
@@ -153,7 +149,7 @@ def plot_reliability(
 
 def _draw_lines(axes: "Axes", lines: Mapping[str, Line]) -> None:
     """Curves with their intervals and operating points."""
-    drawn = 0
+    drawn = banded = 0
     for number, (name, line) in enumerate(lines.items()):
         x, y = of_same_length(line.x, line.y)
         defined = np.isfinite(x) & np.isfinite(y)
@@ -161,6 +157,7 @@ def _draw_lines(axes: "Axes", lines: Mapping[str, Line]) -> None:
         if line.low is not None and line.high is not None:
             _, low, high = of_same_length(x, line.low, line.high)
             shown = defined & np.isfinite(low) & np.isfinite(high)
+            banded += int(shown.sum())
             axes.fill_between(x[shown], low[shown], high[shown], color=look["color"], alpha=0.15, linewidth=0)
         axes.plot(x[defined], y[defined], label=plain(name), clip_on=False, **look)
         if line.marked is not None and defined[line.marked]:
@@ -170,7 +167,7 @@ def _draw_lines(axes: "Axes", lines: Mapping[str, Line]) -> None:
     if not drawn:
         say(axes, "undefined at every threshold")
     remarks = []
-    if any(line.low is not None for line in lines.values()):
+    if banded:
         remarks.append("band: interval")
     if any(line.marked is not None for line in lines.values()):
         remarks.append("ring: operating point")

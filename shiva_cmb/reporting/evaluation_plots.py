@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.metrics.counts import LIMIT_DEVIATIONS, agreement
 from shiva_cmb.reporting.figure_names import stratum_name, stratum_title
 from shiva_cmb.reporting.plot_style import (
     FAINT,
@@ -32,28 +33,26 @@ if TYPE_CHECKING:
 
 MAX_NAMES = 40
 """More cases than this are not named below their bars."""
-_LIMIT_DEVIATIONS = 1.96
+MAX_BARS = 200
+"""More cases than this are one area: thousands of single bars take seconds and cannot be told apart."""
 
 
-def plot_bland_altman(
-    truth_count: ArrayLike, predicted_count: ArrayLike, *, title: str = "Number of lesions per scan"
-) -> "Figure":
+def plot_bland_altman(truth_count: ArrayLike, predicted_count: ArrayLike) -> "Figure":
     """Difference of the counts against their mean, with bias and limits of agreement.
 
     Args:
         truth_count: true lesions of each case, shape (N,).
         predicted_count: predicted lesions of each case, shape (N,).
-        title: the headline.
 
     Raises:
         UsageError: if the numbers of cases differ.
 
-    Source: Bland and Altman 1986; limits at 1.96 standard deviations (n - 1).
+    Source: Bland and Altman 1986; bias and limits are those of `counts.agreement`.
     """
     truth, predicted = of_same_length(truth_count, predicted_count)
     defined = np.isfinite(truth) & np.isfinite(predicted)
     means, differences = (truth + predicted)[defined] / 2, (predicted - truth)[defined]
-    figure, (axes,) = new_figure(title)
+    figure, (axes,) = new_figure("Number of lesions per scan")
     axes.set_xlabel("Mean of true and predicted number of lesions")
     axes.set_ylabel("Predicted - true number of lesions")
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
@@ -64,17 +63,18 @@ def plot_bland_altman(
     spots, cases = np.unique(np.column_stack((means, differences)), axis=0, return_counts=True)
     sizes = 24.0 * np.minimum(cases, 50)
     axes.scatter(spots[:, 0], spots[:, 1], s=sizes, color="#0072b2", alpha=0.75, edgecolor="white")
-    bias = float(differences.mean())
-    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
-    reach = _LIMIT_DEVIATIONS * spread
+    found = agreement(truth[defined], predicted[defined])
+    bias, low, high = (float(found[f"bland_altman_{name}"].value) for name in ("bias", "low", "high"))
+    spread = low < high  # not of one case, nor where all differences are the same
     remark = f"n = {len(means)}; bias {bias:+.2f}"
     axes.axhline(bias, color="black", linewidth=1.2)
-    if spread > 0:
-        for height in (bias - reach, bias + reach):
+    if spread:
+        for height in (low, high):
             axes.axhline(height, color="black", linewidth=1.0, linestyle="--")
-        remark += f"; dashed: 1.96 SD, {bias - reach:+.2f} to {bias + reach:+.2f}"
+        remark += f"; dashed: {LIMIT_DEVIATIONS:g} SD, {low:+.2f} to {high:+.2f}"
     subtitle(axes, remark + ("; larger discs: several cases" if cases.max() > 1 else ""))
-    ends = (min(differences.min(), bias - reach), max(differences.max(), bias + reach))
+    heights = [*differences, low, high] if spread else differences
+    ends = (np.min(heights), np.max(heights))
     room = max(1.0, 0.08 * (ends[1] - ends[0]))
     axes.set_ylim(ends[0] - room, ends[1] + room)
     axes.set_xlim(-0.5 - 0.03 * means.max(), means.max() * 1.05 + 0.5)
@@ -85,16 +85,14 @@ def plot_bland_altman(
 def plot_levels(
     methods: Mapping[str, Mapping[str, Mapping[str, float | None]]],
     *,
-    figure_name: str = "Sensitivity",
     stratum: str = "size",
     level: float = 0.95,
     title: str | None = None,
 ) -> "Figure":
-    """A figure in [0, 1] by stratum, with its intervals; made for sensitivity by size class.
+    """Sensitivity by stratum, with its intervals.
 
     Args:
         methods: by method and level, the figure as `metrics.json` has it: `value`, `low`, `high` and `n`.
-        figure_name: what is drawn.
         stratum: what the levels are of; see `figure_names`.
         level: of the intervals.
         title: the headline; made of the names if left out.
@@ -103,12 +101,12 @@ def plot_levels(
     turned = _must_turn(names)
     each = max(0.4 if turned else 1.1, 0.25 * len(methods))
     figure, (axes,) = new_figure(
-        title or f"{figure_name} by {stratum_name(stratum)}",
+        title or f"Sensitivity by {stratum_name(stratum)}",
         width=min(14.0, max(6.0, each * len(names) + 1.0)),
         height=6.2 if turned else 4.4,
     )
     axes.set_ylim(0, 1.05)
-    axes.set_ylabel(f"{figure_name} ({100 * level:g} % interval)")
+    axes.set_ylabel(f"Sensitivity ({100 * level:g} % interval)")
     axes.set_xlabel(plain(stratum_title(stratum)))
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     if not names:
@@ -131,20 +129,12 @@ def plot_levels(
     return figure
 
 
-def plot_per_case(
-    names: Sequence[str],
-    values: ArrayLike,
-    *,
-    figure_name: str = "Dice",
-    title: str | None = None,
-) -> "Figure":
-    """Bars of a figure in [0, 1] per case, highest first, with the median.
+def plot_per_case(names: Sequence[str], values: ArrayLike) -> "Figure":
+    """Bars of the Dice of each case, highest first, with the median; an area above `MAX_BARS` cases.
 
     Args:
         names: of the cases.
         values: shape (N,); cases without a value (NaN) are counted in words, not drawn.
-        figure_name: what is drawn.
-        title: the headline; made of the name if left out.
 
     Raises:
         UsageError: if the numbers of names and values differ.
@@ -156,16 +146,17 @@ def plot_per_case(
     order = defined[np.argsort(-given[defined], kind="stable")]
     named = len(order) <= MAX_NAMES
     width = min(14.0, max(6.0, 0.22 * len(order) + 1.5)) if named else 10.0
-    figure, (axes,) = new_figure(
-        title or f"{figure_name} per case", width=width, height=5.4 if named else 4.4
-    )
+    figure, (axes,) = new_figure("Dice per case", width=width, height=5.4 if named else 4.4)
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel(figure_name)
+    axes.set_ylabel("Dice")
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     remarks = [f"n = {len(order)}"]
     if len(order):
         heights = given[order]
-        axes.bar(range(len(order)), heights, width=0.8 if named else 1.0, color="#56b4e9")
+        if len(order) > MAX_BARS:
+            axes.stairs(heights, np.arange(len(order) + 1) - 0.5, fill=True, color="#56b4e9")
+        else:
+            axes.bar(range(len(order)), heights, width=0.8 if named else 1.0, color="#56b4e9")
         median = float(np.median(heights))
         axes.axhline(median, color="black", linestyle="--", linewidth=1.0)
         remarks.append(f"dashed: median, {median:.2f}")
@@ -191,7 +182,6 @@ def plot_violins(
     *,
     figure_name: str = "Dice",
     stratum: str = "",
-    title: str | None = None,
 ) -> "Figure":
     """The spread of a figure in [0, 1] over the cases of each level: violin, cases, median and quartiles.
 
@@ -199,13 +189,12 @@ def plot_violins(
         values: the cases' values by level, each shape (n,); NaN is left out. A violin needs five cases.
         figure_name: what is drawn.
         stratum: what the levels are of; see `figure_names`.
-        title: the headline; made of the names if left out.
     """
     names = list(values)
     turned = _must_turn(names)
     by = f" by {stratum_name(stratum)}" if stratum else ""
     figure, (axes,) = new_figure(
-        title or f"{figure_name} per case{by}",
+        f"{figure_name} per case{by}",
         width=min(14.0, max(5.0, (0.7 if turned else 1.1) * len(names) + 1.5)),
         height=6.2 if turned else 4.4,
     )

@@ -1,6 +1,5 @@
 """An evaluation written to a folder and summed up on a screen."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from shiva_cmb.evaluation.record import (
     LESION_COLUMNS,
     case_rows,
     evaluation_record,
+    figure_record,
     lesion_rows,
-    plain,
     stratum_rows,
 )
-from shiva_cmb.files import new_directory
+from shiva_cmb.files import new_directory, write_json
 from shiva_cmb.prediction.provenance import describe_software
-from shiva_cmb.reporting.draw_evaluation import draw_plots, gallery_entries, gallery_loader
+from shiva_cmb.reporting.draw_evaluation import draw_plots, gallery_entries, gallery_loader, judged_by_labels
 from shiva_cmb.reporting.evaluation_tables import evaluation_tables, figure_text, latex, markdown
 from shiva_cmb.reporting.gallery import write_gallery
 from shiva_cmb.tables import write_tsv
@@ -48,7 +47,6 @@ def save_evaluation(
     folder: str | Path,
     *,
     chosen: ChosenPoint | None = None,
-    title: str = "Evaluation",
     gallery: bool = True,
     on_step: Callable[[str], None] = lambda _: None,
     note: Note = warn_user,
@@ -59,30 +57,44 @@ def save_evaluation(
         evaluation: what was measured.
         folder: made new.
         chosen: an operating point that was chosen on these cases.
-        title: of the tables, and the method's name in the plots.
         gallery: whether to draw the misses and false alarms.
         on_step: told what is being done.
-        note: told what could not be drawn.
+        note: told what could not be drawn; it is in `metrics.json` too.
 
     Raises:
         OutputError: if the folder is there already, or cannot be written.
     """
     record = evaluation_json(evaluation, chosen)
+
+    def remark(line: str) -> None:
+        record["notes"].append(line)
+        note(line)
+
     with new_directory(folder) as temporary:
-        write_json(record, temporary / "metrics.json")
         _write_tables(evaluation, temporary)
-        tables = evaluation_tables({title: record}, level=evaluation.settings.level)
-        (temporary / "tables.md").write_text(markdown(tables, title), encoding="utf-8")
+        tables = evaluation_tables({"all cases": record}, level=evaluation.settings.level)
+        (temporary / "tables.md").write_text(markdown(tables), encoding="utf-8")
         (temporary / "tables.tex").write_text(latex(tables), encoding="utf-8")
         on_step("drawing plots")
         (temporary / "plots").mkdir()
-        draw_plots(evaluation, temporary / "plots", title)
+        draw_plots(evaluation, temporary / "plots", remark)
         if gallery:
             on_step("drawing misses and false alarms")
-            (temporary / "gallery").mkdir()
-            entries, load = gallery_entries(evaluation), gallery_loader(evaluation)
-            write_gallery(temporary / "gallery", entries, load, note=note)
+            _draw_gallery(evaluation, temporary / "gallery", remark)
+        write_json(record, temporary / "metrics.json")  # last: it holds the remarks made on the way
     return Path(folder)
+
+
+def _draw_gallery(evaluation: Evaluation, folder: Path, note: Note) -> None:
+    """Misses and false alarms; no folder where there is nothing to show."""
+    folder.mkdir()
+    try:
+        write_gallery(folder, gallery_entries(evaluation), gallery_loader(evaluation, note), note=note)
+    except Exception as error:
+        # isolation: pictures only show what the tables have, and hours of computing may be behind those
+        note(f"the gallery could not be drawn ({type(error).__name__}: {error})")
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def evaluation_json(evaluation: Evaluation, chosen: ChosenPoint | None = None) -> dict[str, Any]:
@@ -98,18 +110,13 @@ def evaluation_json(evaluation: Evaluation, chosen: ChosenPoint | None = None) -
     return record
 
 
-def write_json(record: dict[str, Any], path: Path) -> None:
-    """Write strict JSON people can read."""
-    text = json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
 def summary_text(evaluation: Evaluation, chosen: ChosenPoint | None = None) -> str:
     """The most wanted figures with their intervals, and what was wrong with the input, for a screen."""
-    arrays, cases = evaluation.arrays, evaluation.cases
+    arrays = evaluation.arrays
+    truth, predicted = int(arrays.truth_count.sum()), int(arrays.predicted_count.sum())
     lines = [
-        f"{len(arrays)} cases of {len(set(arrays.patients))} patients, {int(arrays.truth_count.sum())} true "
-        f"and {int(arrays.predicted_count.sum())} predicted lesions",
+        f"{_counted(len(arrays), 'case')} of {_counted(len(set(arrays.patients)), 'patient')}, "
+        f"{truth} true and {_counted(predicted, 'predicted lesion')}",
         evaluation.settings.rule.definition,
         "",
         f"{'':28}{'value':>6}  {100 * evaluation.settings.level:g} % interval",
@@ -117,20 +124,15 @@ def summary_text(evaluation: Evaluation, chosen: ChosenPoint | None = None) -> s
     for words, group, name in _SHOWN:
         figure = evaluation.groups.get(group, {}).get(name)
         if figure is not None:
-            lines.append(f"{words:28}{figure_text(plain(vars(figure))).replace(' (', '  (', 1):>6}")
+            lines.append(f"{words:28}{figure_text(figure_record(figure)).replace(' (', '  (', 1):>6}")
     for at_least in evaluation.settings.scan_thresholds:
         scans = evaluation.groups[f"scan_classification.{at_least}"]
-        told = [f"{n} {figure_text(plain(vars(scans[n])))}" for n in ("sensitivity", "specificity")]
+        told = [f"{n} {figure_text(figure_record(scans[n]))}" for n in ("sensitivity", "specificity")]
         lines.append(f"{f'scans with {at_least} or more':28}{', '.join(told)}")
-    lines.append("")
-    for names, what in (
-        (cases.missing, "without a prediction, counted as empty"),
-        (tuple(evaluation.unread), "with an unreadable prediction, counted as empty"),
-        (tuple(evaluation.failures), "not judged"),
-        (cases.extra, "predictions without a truth, left out"),
-    ):
-        if names:
-            lines.append(f"{what}: {_some(names)}")
+    lines += ["", *faults_of_input(evaluation)]
+    labels = () if evaluation.curves is None else judged_by_labels(evaluation)
+    if labels:
+        lines.append(f"judged by label maps, while the curves are of probability maps: {some_names(labels)}")
     if chosen is not None:
         lines.append(
             f"chosen: threshold {chosen.threshold:g}, minimum volume {chosen.min_volume_mm3:g} mm3 "
@@ -139,7 +141,26 @@ def summary_text(evaluation: Evaluation, chosen: ChosenPoint | None = None) -> s
     return "\n".join([*lines, NOT_CLINICAL])
 
 
-def _some(names: Sequence[str]) -> str:
+def faults_of_input(evaluation: Evaluation) -> list[str]:
+    """A line for each of missing and unusable predictions, cases not judged, and predictions left over."""
+    return [
+        f"{what}: {some_names(names)}"
+        for names, what in (
+            (evaluation.cases.missing, "without a prediction, counted as empty"),
+            (tuple(evaluation.unread), "with an unusable prediction, counted as empty"),
+            (tuple(evaluation.failures), "not judged"),
+            (evaluation.cases.extra, "predictions without a truth, left out"),
+        )
+        if names
+    ]
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def some_names(names: Sequence[str]) -> str:
+    """How many there are, and the first five."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"{len(names)} ({', '.join(names[:5])}{more})"
 

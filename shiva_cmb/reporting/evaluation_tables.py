@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,8 @@ from shiva_cmb.errors import NOT_CLINICAL, UsageError
 from shiva_cmb.reporting.figure_names import figure_label, stratum_name, stratum_title
 
 Metrics = Mapping[str, Any]
-"""Groups by name or nested (`detection.micro` or `detection` -> `micro`), each with figures by name, each a
-mapping of `value`, `low`, `high` and `n`, None or NaN where undefined. `strata` leads to strata, these to
-levels, and these to groups."""
+"""As in `metrics.json`: groups (`detection` -> `micro`) of figures by name, each a mapping of `value`, `low`,
+`high` and `n`, None or NaN where undefined. `strata` leads to strata, these to levels, these to groups."""
 
 DASH = "-"
 """Stands for what is undefined."""
@@ -195,8 +194,8 @@ def _scan_classification(methods: Mapping[str, Metrics]) -> dict[str, dict[str, 
     """Figures by number of lesions and method."""
     levels: dict[str, dict[str, Metrics]] = {}
     for method, metrics in methods.items():
-        for least, group in _subgroups(metrics, "scan_classification"):
-            levels.setdefault(f">={least}", {})[method] = group
+        for least in metrics.get("scan_classification") or ():
+            levels.setdefault(f">={least}", {})[method] = _group(metrics, f"scan_classification.{least}")
     return dict(sorted(levels.items(), key=lambda item: _digits(item[0])))
 
 
@@ -205,33 +204,18 @@ def _levels(methods: Mapping[str, Metrics], stratum: str) -> dict[str, dict[str,
     levels: dict[str, dict[str, Metrics]] = {}
     for method, metrics in methods.items():
         for level, groups in ((metrics.get("strata") or {}).get(stratum) or {}).items():
-            group = _group(groups, "detection.micro") or (groups if "sensitivity" in groups else {})
+            group = _group(groups, "detection.micro")
             if group:
                 levels.setdefault(level, {})[method] = group
     return levels
 
 
 def _group(metrics: Metrics, key: str) -> Metrics:
-    """A group of figures, whether nested or not; empty if it is not there."""
-    found: Any = metrics.get(key)
-    if found is None:
-        found = metrics
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-    if not isinstance(found, Mapping):
-        return {}
-    return {
-        name: figure for name, figure in found.items() if isinstance(figure, Mapping) and "value" in figure
-    }
-
-
-def _subgroups(metrics: Metrics, key: str) -> Iterator[tuple[str, Metrics]]:
-    nested = metrics.get(key)
-    names = [name.removeprefix(f"{key}.") for name in metrics if name.startswith(f"{key}.")]
-    for name in dict.fromkeys([*names, *(nested or ())]):
-        group = _group(metrics, f"{key}.{name}")
-        if group:
-            yield str(name), group
+    """A group of figures by its name, such as `detection.micro`; empty if it is not there."""
+    found: Any = metrics
+    for part in key.split("."):
+        found = found.get(part) or {}
+    return dict(found)
 
 
 def _digits(text: str) -> int:

@@ -71,13 +71,17 @@ def figure_label(name: str) -> str:
 
 
 def stratum_name(stratum: str) -> str:
-    """What to call a stratum; a column of the case table keeps its name."""
-    return _STRATA_NAMES.get(stratum, stratum)
+    """What to call a stratum, such as `size` or `size:2,5`; a column of the case table keeps its name."""
+    column, colon, cuts = stratum.partition(":")
+    if column not in _STRATA_NAMES:
+        return stratum
+    return _STRATA_NAMES[column] + (f", cut at {cuts}" if colon else "")
 
 
 def stratum_title(stratum: str) -> str:
     """The same to begin a line with."""
-    return capital(_STRATA_NAMES[stratum]) if stratum in _STRATA_NAMES else stratum
+    known = stratum.partition(":")[0] in _STRATA_NAMES
+    return capital(stratum_name(stratum)) if known else stratum
 
 
 def capital(text: str) -> str:

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from shiva_cmb.errors import ImageError, Note, ShivaCmbError, UsageError, warn_user
+from shiva_cmb.errors import ImageError, Note, ShivaCmbError, warn_user
 from shiva_cmb.files import replacing
 from shiva_cmb.imaging.volume import Volume
 from shiva_cmb.reporting import slices
 from shiva_cmb.reporting.gallery_page import GalleryEntry, GalleryKind, Panel, write_page
 from shiva_cmb.reporting.slices import PLANES
 
-__all__ = ["GalleryEntry", "GalleryKind", "GallerySettings", "GalleryVolumes", "write_gallery"]
+__all__ = ["GalleryEntry", "GalleryKind", "GalleryVolumes", "write_gallery"]
+
+ROWS_PER_PAGE = 20
+"""At most so many rows in one picture."""
+MAX_PAGES = 5
+"""At most so many pictures of each kind; what is left is counted in the headline."""
+HALF_WIDTH_MM = 12.0
+"""From the lesion to the edge of a panel."""
 
 _FILES: dict[GalleryKind, str] = {"missed": "misses", "false alarm": "false_alarms"}
 _HEADLINES: dict[GalleryKind, str] = {"missed": "Missed lesions", "false alarm": "False alarms"}
@@ -32,31 +39,11 @@ class GalleryVolumes:
     """Not zero where a lesion was predicted, on the grid of the truth; None for a missing prediction."""
 
 
-@dataclass(frozen=True)
-class GallerySettings:
-    """How much is drawn."""
-
-    rows_per_page: int = 20
-    """At most so many rows in one picture."""
-    max_pages: int = 5
-    """At most so many pictures of each kind; what is left is counted in the headline."""
-    half_width_mm: float = 12.0
-    """From the lesion to the edge of a panel."""
-
-    def __post_init__(self) -> None:
-        if self.rows_per_page < 1 or self.max_pages < 1 or not self.half_width_mm > 0:
-            raise UsageError(
-                "expected at least one row a page, one page and a positive width, got"
-                f" {self.rows_per_page}, {self.max_pages} and {self.half_width_mm:g} mm"
-            )
-
-
 def write_gallery(
     folder: str | Path,
     entries: Iterable[GalleryEntry],
     load: Callable[[str], GalleryVolumes],
     *,
-    settings: GallerySettings | None = None,
     note: Note = warn_user,
 ) -> list[Path]:
     """Write `misses_01.png`, ... and `false_alarms_01.png`, ...: one row per entry, in their order.
@@ -72,7 +59,6 @@ def write_gallery(
         folder: where the pictures go; it exists. All are written or none.
         entries: what is shown.
         load: gives the volumes of a case by its name. If it raises a `ShivaCmbError`, the case is left out.
-        settings: see `GallerySettings`; the defaults if left out.
         note: takes a line on every case that was left out or lost its image.
 
     Returns:
@@ -81,26 +67,25 @@ def write_gallery(
     Raises:
         OutputError: if they cannot be written.
     """
-    settings = settings or GallerySettings()
     rows: dict[GalleryKind, list[GalleryEntry]] = {"missed": [], "false alarm": []}
     for entry in entries:
         rows[entry.kind].append(entry)
-    most = settings.rows_per_page * settings.max_pages
+    most = ROWS_PER_PAGE * MAX_PAGES
     shown = [entry for of_kind in rows.values() for entry in of_kind[:most]]
-    panels = _panels(shown, load, settings.half_width_mm, note)
+    panels = _panels(shown, load, note)
     paths = []
     with replacing() as pending:
         for kind, of_kind in rows.items():
             drawn = [(entry, panels[id(entry)]) for entry in of_kind[:most] if id(entry) in panels]
-            pages = math.ceil(len(drawn) / settings.rows_per_page)
+            pages = math.ceil(len(drawn) / ROWS_PER_PAGE)
             for page in range(pages):
-                first = page * settings.rows_per_page
-                part = drawn[first : first + settings.rows_per_page]
+                first = page * ROWS_PER_PAGE
+                part = drawn[first : first + ROWS_PER_PAGE]
                 title = f"{_HEADLINES[kind]} {first + 1} to {first + len(part)} of {len(of_kind)}"
                 if page == pages - 1 and len(of_kind) > len(drawn):
                     title += f", {len(of_kind) - len(drawn)} not drawn"
                 path = Path(folder) / f"{_FILES[kind]}_{page + 1:02d}.png"
-                write_page(pending.path(path), title, part, first, settings.half_width_mm)
+                write_page(pending.path(path), title, part, first, HALF_WIDTH_MM)
                 paths.append(path)
     return paths
 
@@ -108,7 +93,6 @@ def write_gallery(
 def _panels(
     entries: Sequence[GalleryEntry],
     load: Callable[[str], GalleryVolumes],
-    half_width_mm: float,
     note: Note,
 ) -> dict[int, list[Panel]]:
     """The windows of every entry by its `id`, one case in memory at a time."""
@@ -118,7 +102,7 @@ def _panels(
     panels: dict[int, list[Panel]] = {}
     for case, of_case in by_case.items():
         try:
-            panels |= _panels_of_case(case, of_case, load, half_width_mm, note)
+            panels |= _panels_of_case(case, of_case, load, note)
         except ShivaCmbError as error:
             note(f"{case}: left out of the gallery ({error})")
     return panels
@@ -128,15 +112,13 @@ def _panels_of_case(
     case: str,
     entries: Sequence[GalleryEntry],
     load: Callable[[str], GalleryVolumes],
-    half_width_mm: float,
     note: Note,
 ) -> dict[int, list[Panel]]:
     """The windows of the entries of one case; its volumes are let go of before the next is loaded."""
     volumes = _upright(case, load(case), note)
     window = (0.0, 1.0) if volumes.image is None else slices.grey_window(volumes.image)
     return {
-        id(entry): [_panel(volumes, plane, entry.place_mm, half_width_mm, window) for plane in PLANES]
-        for entry in entries
+        id(entry): [_panel(volumes, plane, entry.place_mm, window) for plane in PLANES] for entry in entries
     }
 
 
@@ -163,7 +145,6 @@ def _panel(
     volumes: GalleryVolumes,
     plane: str,
     place_mm: tuple[float, float, float],
-    half_width_mm: float,
     window: tuple[float, float],
 ) -> Panel:
     """One plane through a place, cut to what can be seen."""
@@ -173,7 +154,7 @@ def _panel(
     index = int(np.clip(np.rint(voxel[through]), 0, grid.shape[through] - 1))
     box, corner = [], []
     for axis in (up, across):
-        reach = half_width_mm / grid.spacing_mm[axis] + 1.0
+        reach = HALF_WIDTH_MM / grid.spacing_mm[axis] + 1.0
         first = int(np.clip(np.floor(voxel[axis] - reach), 0, grid.shape[axis]))
         last = int(np.clip(np.ceil(voxel[axis] + reach) + 1, first, grid.shape[axis]))
         box.append(slice(first, last))

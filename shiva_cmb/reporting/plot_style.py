@@ -1,13 +1,13 @@
 """What all plots of an evaluation share: look, names, saving."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shiva_cmb.errors import NOT_CLINICAL, UsageError
+from shiva_cmb.errors import NOT_CLINICAL, Note, UsageError
 from shiva_cmb.files import replacing
 
 if TYPE_CHECKING:
@@ -164,3 +164,19 @@ def save_plot(figure: "Figure", folder: str | Path, name: str) -> Mapping[str, P
             no_date = {"Date": None} if extension == "svg" else {"Software": None}
             figure.savefig(pending.path(path), format=extension, dpi=_DPI, metadata=no_date)
     return paths
+
+
+def save_or_note(make: Callable[[], "Figure"], folder: str | Path, name: str, note: Note) -> None:
+    """Draw and save one plot; if that fails, say so and go on.
+
+    Args:
+        make: draws the plot.
+        folder: must exist.
+        name: of the files, without extension.
+        note: told why there is no such plot.
+    """
+    try:
+        save_plot(make(), folder, name)
+    except Exception as error:
+        # isolation: a plot only shows what the tables have, and hours of computing may be behind those
+        note(f"the plot {name} could not be drawn ({type(error).__name__}: {error})")

@@ -58,7 +58,7 @@ def test_figures_tables_plots_and_gallery_are_written(material: Path, capsys: Ca
     assert micro["fp_per_scan"] == pytest.approx(1 / 3)
     assert micro["fp_per_lesion_free_scan"] == 0
     assert metrics["cases"]["missing_predictions"] == ["sub-3"]
-    assert list(metrics["strata"]["te_ms"]) == ["<20", ">=20"]
+    assert list(metrics["strata"]["te_ms:20"]) == ["<20", ">=20"]
     assert metrics["strata"]["site"]["A"]["detection"]["micro"]["sensitivity"]["value"] == 0.5
     assert "clinical" in metrics["notice"]
     assert {"cases.tsv", "lesions.tsv", "strata.tsv", "features.tsv", "tables.md", "tables.tex"} <= {
@@ -103,7 +103,7 @@ def test_an_unreadable_prediction_is_counted_as_empty_and_told(material: Path, c
     metrics = json.loads((material / "out/metrics.json").read_text())
     assert list(metrics["cases"]["unreadable_predictions"]) == ["sub-1"]
     assert metrics["detection"]["micro"]["fn"]["value"] == 3
-    assert "1 of 3 cases could not be read (sub-1)" in capsys.readouterr().err
+    assert "1 of 3 cases could not be used (sub-1)" in capsys.readouterr().err
 
 
 def test_the_chosen_point_goes_into_the_model(material: Path, dot_bundle: Bundle, capsys: Capture) -> None:

@@ -1,5 +1,6 @@
 """One case judged, with figures that can be checked by hand."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,31 +80,69 @@ def test_ignored_lesions_count_neither_way(counted: EvaluationCase) -> None:
     assert [fact.status for fact in facts(found, "prediction")] == ["TP", "ignored", "FP", "FP"]
 
 
+def test_ignored_lesions_are_no_voxels(tmp_path: Path) -> None:
+    # 16 is too small to count, and 15-17 touches only it. Left: 4 true voxels, 3 predicted, all shared
+    case = make_case(tmp_path, "a", labels(bar(2, 5), dot(16)), labels(bar(3, 5), bar(15, 17)))
+    ignoring = settings(ignore_below_mm3=2 * VOXEL_MM3)
+    voxels = judge(case, ignoring).voxels
+    assert voxels["dice"] == pytest.approx(2 * 3 / (4 + 3))
+    assert voxels["precision"] == 1
+    assert voxels["volume_difference_mm3"] == pytest.approx(-VOXEL_MM3)
+    # voxel 2 is 0.9 mm from the prediction, the other three are on it: 95 % lie 2.85 places up
+    assert voxels["hd95_mm"] == pytest.approx(0.85 * 0.9)
+    # 15 to 17 are not judged, neither in the whole image nor in a brain of 0 to 15
+    assert 1 - voxels["accuracy"] == pytest.approx(1 / (24 * 20 * 24 - 3))
+    brain = write(tmp_path / "brain.nii", labels(bar(0, 15)))
+    assert judge(replace(case, mask=brain), ignoring).voxels["accuracy"] == pytest.approx(14 / 15)
+    assert judge(case).voxels["precision"] == pytest.approx(4 / 6)
+
+
+def test_nothing_but_ignored_lesions_is_as_good_as_nothing(tmp_path: Path) -> None:
+    case = make_case(tmp_path, "a", labels(dot(16)), labels(bar(15, 17)))
+    found = judge(case, settings(ignore_below_mm3=2 * VOXEL_MM3))
+    assert np.isnan(found.voxels["dice"])
+    assert np.isnan(found.voxels["hd95_mm"])
+    assert found.voxels["accuracy"] == 1
+
+
 def test_predictions_under_the_minimum_are_not_there(counted: EvaluationCase) -> None:
     found = judge(counted, settings(criteria=LesionCriteria(min_volume_mm3=2 * VOXEL_MM3)))
     assert (found.tp, found.fp, found.fn) == (2, 0, 1)
     assert len(facts(found, "prediction")) == 2
 
 
+@pytest.fixture
+def told_apart(tmp_path: Path) -> EvaluationCase:
+    """Four groups of lesions in which no two rules agree, 5 rows of 1.8 mm apart; 0.9 mm along x."""
+    truth = labels(bar(2, 8, 2), bar(2, 12, 7), dot(20, 12), dot(10, 17), dot(14, 17))
+    prediction = labels(bar(2, 3, 2), bar(6, 8, 2), dot(2, 7), dot(22, 12), dot(13, 17), dot(16, 17))
+    return make_case(tmp_path, "a", truth, prediction)
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
-        # Centroids along x (0.9 mm): truth 3.5, 10.5, 16; prediction 5, 16.5, 20, 22.
-        # overlap: 5 with 3.5, 16.5 with 16
-        ("overlap", (2, 2, 1)),
-        # IoU 3 / 6 and 1 / 2 are both one half
-        ("iou", (2, 2, 1)),
-        # at most 5 mm = 5.55 voxels: 5 can be 3.5 (1.5) or 10.5 (5.5), 16.5 can be 16, 20 can be 16 (4):
-        # as many as possible are two (10.5 has no other), the nearest are 5 with 3.5 and 16.5 with 16
-        ("distance", (2, 2, 1)),
-        ("shiva", (2, 2, 1)),
-        # 20 goes to 16 too (4 voxels are 3.6 mm), but 16.5 is nearer: FP
-        ("valdo", (2, 2, 1)),
-        ("valdo-voxels", (2, 2, 1)),
+        # Row 2: two predictions lie on one lesion (IoU 2 / 7 and 3 / 7, centroids 2.5 and 2 voxels away).
+        # Row 7: one shared voxel of 11 (IoU 0.09), centroids 5 voxels, 4.5 mm, apart.
+        # Row 12: no shared voxel, 2 voxels apart.
+        # Row 17: lesions at 10 and 14, predictions at 13 and 16, nothing shared.
+        # TP, FP, FN of the rows, and in all:
+        # (1, 1, 0) + (1, 0, 0) + (0, 1, 1) + (0, 2, 2)
+        ("overlap", (2, 4, 3)),
+        # row 7 stays under 0.1: (1, 1, 0) + (0, 1, 1) + (0, 1, 1) + (0, 2, 2)
+        ("iou", (1, 5, 4)),
+        # row 17: 13 with 10 and 16 with 14 are two pairs: (1, 1, 0) + (1, 0, 0) + (1, 0, 0) + (2, 0, 0)
+        ("distance", (5, 1, 0)),
+        # row 2: both touch a lesion: (1, 0, 0) + (1, 0, 0) + (0, 1, 1) + (0, 2, 2)
+        ("shiva", (2, 3, 3)),
+        # row 17: 13 and 16 both go to 14, and 13 has it: (1, 1, 0) + (1, 0, 0) + (1, 0, 0) + (1, 1, 1)
+        ("valdo", (4, 2, 1)),
+        # row 7: 5 voxels are not less than 5: (1, 1, 0) + (0, 1, 1) + (1, 0, 0) + (1, 1, 1)
+        ("valdo-voxels", (3, 3, 2)),
     ],
 )
-def test_every_rule(counted: EvaluationCase, rule: str, expected: tuple[int, int, int]) -> None:
-    found = judge(counted, settings(rule=MatchRule(rule)))  # type: ignore[arg-type]
+def test_every_rule(told_apart: EvaluationCase, rule: str, expected: tuple[int, int, int]) -> None:
+    found = judge(told_apart, settings(rule=MatchRule(rule)))  # type: ignore[arg-type]
     assert (found.tp, found.fp, found.fn) == expected
 
 
@@ -140,7 +179,7 @@ def test_empty_sides(tmp_path: Path, truth: tuple, prediction: tuple, expected: 
 # What cannot be read
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "nan", "percent"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "link", "infinite", "percent"])
 def test_an_unreadable_prediction_counts_as_empty_and_is_named(tmp_path: Path, damage: str) -> None:
     case = make_case(tmp_path, "a", labels(dot(3), dot(6)), EMPTY)
     assert case.prediction is not None
@@ -148,8 +187,11 @@ def test_an_unreadable_prediction_counts_as_empty_and_is_named(tmp_path: Path, d
         case.prediction.unlink()
     elif damage == "cut":
         case.prediction.write_bytes(case.prediction.read_bytes()[:1000])
+    elif damage == "link":
+        case.prediction.unlink()
+        case.prediction.symlink_to(tmp_path / "annex" / "a.nii")
     else:
-        write(case.prediction, chances((dot(3), np.nan if damage == "nan" else 50.5)))
+        write(case.prediction, chances((dot(3), np.inf if damage == "infinite" else 50.5)))
     found = judge(replace(case, probability=case.prediction))
     assert found.failure is not None
     assert str(case.prediction) in found.failure
@@ -162,6 +204,17 @@ def test_an_unreadable_truth_raises(tmp_path: Path) -> None:
     case = make_case(tmp_path, "a", chances((dot(3), np.nan)), EMPTY)
     with pytest.raises(ImageError, match="truth"):
         judge(case)
+
+
+def test_nan_in_a_prediction_is_no_failure(tmp_path: Path) -> None:
+    found = judge(make_case(tmp_path, "a", labels(dot(3)), chances((dot(3), 0.75), (dot(9), np.nan))))
+    assert found.failure is None
+    assert found.judged == "probability map"
+    assert (found.tp, found.fp, found.fn) == (1, 0, 0)
+    assert found.sweep is not None
+    assert found.voxel_bins is not None
+    assert found.voxel_bins[:, 0].sum() == 1
+    assert "NaN was taken for 0" in found.notes[0]
 
 
 def test_a_missing_prediction_is_no_failure(tmp_path: Path) -> None:
@@ -225,13 +278,13 @@ def test_features_of_every_lesion(tmp_path: Path) -> None:
     truth, first, _ = judge(case, features=True).features
     assert (truth["case"], truth["kind"], truth["name"]) == ("a", "truth", 1)
     assert (first["kind"], first["name"]) == ("prediction", 1)
-    assert set(truth) == {"case", "kind", "name", *SHAPE_FEATURES} | {
-        f"intensity_{name}" for name in FIRST_ORDER_FEATURES
-    }
+    names = [f"shape_{name}" for name in SHAPE_FEATURES]
+    names += [f"intensity_{name}" for name in FIRST_ORDER_FEATURES]
+    assert list(truth) == ["case", "kind", "name", *names]
     assert truth["intensity_mean"] == 30
     assert truth["intensity_median"] == 20
     assert first["intensity_mean"] == 20
-    assert truth["voxel_volume_mm3"] == pytest.approx(3 * VOXEL_MM3)
+    assert truth["shape_voxel_volume_mm3"] == pytest.approx(3 * VOXEL_MM3)
     assert judge(case).features == ()
 
 
@@ -244,7 +297,7 @@ def test_nan_inside_a_lesion_leaves_out_its_intensities_only(tmp_path: Path) -> 
     found = judge(case, features=True)
     with_nan, without = found.features
     assert "intensity_mean" not in with_nan
-    assert with_nan["voxel_volume_mm3"] == pytest.approx(3 * VOXEL_MM3)
+    assert with_nan["shape_voxel_volume_mm3"] == pytest.approx(3 * VOXEL_MM3)
     assert without["intensity_mean"] == 100
     assert len(found.notes) == 1
     assert "intensity features of truth lesion 1" in found.notes[0]
@@ -284,6 +337,20 @@ def test_the_sweep_agrees_with_the_labels_at_each_threshold(
     assert found.sweep[place, 1].tolist() == [found.tp, found.fp, found.fn]
 
 
+@pytest.mark.parametrize("most_outside", [0.25, 0.5])
+def test_the_sweep_agrees_with_the_lesions_in_the_brain(tmp_path: Path, most_outside: float) -> None:
+    brain = np.zeros(SHAPE, np.uint8)
+    brain[:10] = 1
+    # wholly inside, a third outside, wholly outside
+    chance = chances((bar(2, 4), 0.8), (bar(8, 10, 9), 0.8), (bar(14, 16), 0.8))
+    case = make_case(tmp_path, "a", labels(bar(2, 4)), chance, mask=write(tmp_path / "brain.nii", brain))
+    how = settings(criteria=LesionCriteria(min_volume_mm3=0, max_outside_fraction=most_outside))
+    found = judge(case, how)
+    assert (found.tp, found.fp, found.fn) == (1, 0 if most_outside == 0.25 else 1, 0)
+    assert found.sweep is not None
+    assert found.sweep[how.sweep.thresholds.index(0.5), 0].tolist() == [found.tp, found.fp, found.fn]
+
+
 def test_the_threshold_itself_counts_for_valdo_only(tmp_path: Path) -> None:
     # above 0.5: 2-4 and 8 are found, 20 is a false alarm; at 0.5: 12-13 too
     case = make_case(tmp_path, "a", *hazy())
@@ -308,3 +375,33 @@ def test_calibration_by_hand(tmp_path: Path) -> None:
     # voxels above the lowest threshold of 0.3: 0.45 and two of 0.5 in (0.4, 0.5], three of 0.65
     assert found.voxel_bins[:, 0].tolist() == [0, 0, 0, 0, 3, 0, 3, 1, 0, 1]
     assert found.voxel_bins[:, 2].tolist() == [0, 0, 0, 0, 3, 0, 3, 0, 0, 1]
+
+
+def test_ignored_lesions_are_not_calibrated(tmp_path: Path) -> None:
+    # 8 and 16 are too small to count; 15-17 touches only 16, while 3-8 finds 2-5 as well
+    truth = labels(bar(2, 5), dot(8), dot(16))
+    chance = chances((bar(3, 8), 0.75), (bar(15, 17), 0.95))
+    found = judge(make_case(tmp_path, "a", truth, chance), settings(ignore_below_mm3=2 * VOXEL_MM3))
+    assert (found.tp, found.fp, found.fn) == (1, 0, 0)
+    assert found.voxel_bins is not None
+    assert found.lesion_bins is not None
+    expected = np.zeros((10, 3))
+    expected[7] = 5, 5 * 0.75, 3  # 3 to 7, of which 3 to 5 are true
+    np.testing.assert_allclose(found.voxel_bins, expected)
+    expected[7] = 1, 0.75, 1
+    np.testing.assert_allclose(found.lesion_bins, expected)
+
+
+def test_a_lesion_is_in_the_bin_of_its_voxel(tmp_path: Path) -> None:
+    # the float32 next to 0.6 is above 0.6: in float64, it would be in the bin above
+    found = judge(make_case(tmp_path, "a", labels(dot(3)), chances((dot(3), 0.6))))
+    assert found.voxel_bins is not None
+    assert found.lesion_bins is not None
+    assert np.flatnonzero(found.voxel_bins[:, 0]).tolist() == [5]
+    assert np.flatnonzero(found.lesion_bins[:, 0]).tolist() == [5]
+
+
+def test_facts_are_small_and_go_between_processes(counted: EvaluationCase) -> None:
+    fact = judge(counted).facts[0]
+    assert not hasattr(fact, "__dict__")
+    assert pickle.loads(pickle.dumps(fact)) == fact

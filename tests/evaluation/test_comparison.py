@@ -1,5 +1,8 @@
 """Methods on the same cases: differences, their intervals, and tests neither too easy nor too hard."""
 
+import inspect
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 
 from shiva_cmb.errors import UsageError
 from shiva_cmb.evaluation.comparison import COMPARED, Comparison, Difference, compare
+from shiva_cmb.evaluation.figures import CaseArrays
 from shiva_cmb.evaluation.matching import MatchRule
 from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
@@ -261,3 +265,54 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     other = run(scans(tmp_path / "b", [[True], [True, True], [True]], [0, 0, 0]))
     with pytest.raises(UsageError, match="case 'c2' has 3 and 1 lesions"):
         compare({"A": [found], "B": [other]})
+
+
+def test_a_single_patient_has_no_intervals(tmp_path: Path) -> None:
+    a, b = (run(random_scans(tmp_path / n, k, 4, patients=["p"] * 4)) for k, n in enumerate("ab"))
+    comparison = compare({"A": [a], "B": [b]}, replicates=100, permutations=100)
+    figures = [f.figure for named in comparison.methods.values() for f in named.values()]
+    for figure in (*figures, *(d.difference for d in comparison.differences)):
+        assert np.isnan([figure.low, figure.high]).all()
+    assert not np.isnan(one(comparison, "detection.micro.f1").difference.value)
+    assert one(comparison, "detection.micro.f1").p == 1  # nothing can be exchanged but everything
+
+
+def test_only_what_is_wanted_is_measured_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[compare.__module__]
+    measure, asked = module.measure_all, []
+
+    def spy(arrays: CaseArrays, *args: object) -> object:
+        found = measure(arrays, *args)
+        asked.append((set(found), set(arrays.voxels)))
+        return found
+
+    monkeypatch.setattr(module, "measure_all", spy)
+    a, b = run(random_scans(tmp_path / "a", 1)), run(random_scans(tmp_path / "b", 2))
+    wanted = ["detection.curves.sensitivity_at_0.5_fp_per_scan", "segmentation.dice_median"]
+    comparison = compare({"A": [a], "B": [b]}, figures=wanted, replicates=50, permutations=50)
+    assert [d.name for d in comparison.differences] == wanted
+    assert len(asked) == 1 + 2 + 2 + 2  # what there is; values, samples and exchanges of two methods
+    assert all(of_call == ({"detection.curves", "segmentation"}, {"dice"}) for of_call in asked[1:])
+
+
+def test_many_cases_and_few_permutations(tmp_path: Path) -> None:
+    def many(evaluation: Evaluation) -> Evaluation:
+        arrays = evaluation.arrays.take(np.arange(24_000) % 12)
+        names = tuple(f"c{k}" for k in range(24_000))
+        return replace(evaluation, arrays=replace(arrays, names=names, patients=names))
+
+    a, b = (many(run(random_scans(tmp_path / name, k))) for k, name in enumerate("ab"))
+    start = time.perf_counter()
+    comparison = compare({"A": [a], "B": [b]}, figures=["detection.micro.f1"], replicates=100, permutations=3)
+    assert time.perf_counter() - start < 5
+    assert len(comparison.cases) == 24_000
+    assert one(comparison, "detection.micro.f1").p == 1 / 4
+
+
+def test_the_library_and_the_command_make_as_many_permutations() -> None:
+    from shiva_cmb.cli.compare import compare as command
+
+    defaults = {inspect.signature(f).parameters["permutations"].default for f in (compare, command)}
+    assert defaults == {5000}

@@ -165,7 +165,7 @@ def test_overlaps_agree_with_counting_in_the_image(seed: int, counts: tuple[int,
 
 def test_other_grids_are_refused() -> None:
     other = lesions(dot(3), on=grid(spacing=(1.0, 1.0, 1.5)))
-    with pytest.raises(ImageError, match="not on the same grid"):
+    with pytest.raises(ImageError, match="not on the grid of the truth"):
         overlap_counts(lesions(dot(3)), other)
     rounded = Grid((20, 16, 12), np.eye(4) * (1 + 1e-7))
     assert overlap_counts(lesions(dot(3)), lesions(dot(3), on=rounded)).tolist() == [[1]]
@@ -180,3 +180,15 @@ def test_distances_are_in_mm_whatever_the_axes() -> None:
         # 6 voxels of 0.5 mm are 3 mm; 2 of 2 mm and 1 of 3 mm are sqrt(16 + 9) = 5 mm
         np.testing.assert_allclose(centre_distances(truth, prediction), [[3.0, 5.0]])
         np.testing.assert_allclose(centre_distances(truth, prediction, voxels=True), [[6.0, 5**0.5]])
+
+
+def test_one_lesion_cut_out() -> None:
+    found = lesions((slice(3, 5), slice(6, 9), 2), dot(10))
+    box = found.cut_out(0)
+    assert box.shape == (2, 3, 1)
+    assert box.all()
+    assert found.cut_out(1).shape == (1, 1, 1)
+    assert found.places.tolist() == [*found.indices(0).tolist(), [10, 5, 5]]
+    # the voxels come in the order of `voxels`
+    bent = lesions_of_mask(np.pad(np.eye(3, dtype=bool)[:, :, None], 4), grid((11, 11, 9)))
+    assert (np.argwhere(bent.cut_out(0)) + 4 == bent.places).all()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from shiva_cmb.errors import ImageError, UsageError
+from shiva_cmb.evaluation.assignment import assign, match_points
 from shiva_cmb.evaluation.lesion_set import LesionSet
-from shiva_cmb.evaluation.matching import MatchRule, RuleName, assign, match_lesions, match_points
+from shiva_cmb.evaluation.matching import MatchRule, RuleName, match_lesions
 from tests.evaluation.boxes import bar, dot, grid, lesions
 
 RULES: list[RuleName] = ["overlap", "iou", "distance", "shiva", "valdo", "valdo-voxels"]
@@ -375,9 +376,13 @@ def test_rules_without_sense_are_refused(rule: dict[str, object], message: str) 
 
 def test_sets_and_flags_that_do_not_fit_are_refused() -> None:
     truth = lesions(dot(2), dot(5))
-    with pytest.raises(ImageError, match="not on the same grid"):
+    with pytest.raises(ImageError, match="not on the grid of the truth"):
         match_lesions(truth, lesions(dot(2), on=grid(spacing=(1.0, 1.0, 2.0))))
     for flags in ([True], [0, 1], np.zeros((2, 1), bool)):
         with pytest.raises(UsageError, match="expected 2 booleans"):
             match_lesions(truth, truth, ignored_truth=flags)
     assert match_lesions(lesions(), truth, ignored_truth=[]).fp == 2
+
+
+def test_the_definition_of_shiva_says_what_is_left_out() -> None:
+    assert MatchRule("shiva").definition.endswith("; without its optional size filter.")

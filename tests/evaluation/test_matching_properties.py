@@ -8,8 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from shiva_cmb.evaluation.assignment import assign, match_points
 from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels, lesions_of_mask
-from shiva_cmb.evaluation.matching import ONE_TO_ONE, MatchRule, RuleName, assign, match_lesions, match_points
+from shiva_cmb.evaluation.matching import ONE_TO_ONE, MatchRule, RuleName, match_lesions
 from shiva_cmb.imaging.volume import Grid
 from tests.evaluation.boxes import dot, grid, lesions, scattered
 

@@ -9,12 +9,17 @@ import pytest
 from shiva_cmb.ensemble import FoldFile, open_bundle, write_bundle
 from shiva_cmb.ensemble.descriptor import OperatingPoint, ShivaCmbPart
 from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.matching import MatchRule
 from shiva_cmb.evaluation.operating_point import (
     choose_operating_point,
     operating_curve,
+    require_choice,
     store_operating_point,
 )
+from shiva_cmb.evaluation.pairing.inputs import EvaluationCase
 from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
+from shiva_cmb.evaluation.settings import EvaluationSettings
+from shiva_cmb.lesions.criteria import LesionCriteria
 from tests.evaluation.boxes import bar, dot
 from tests.evaluation.cases import case_list, chances, labels, make_case, settings
 
@@ -68,20 +73,40 @@ def test_the_most_sensitive_within_a_rate(
 def test_what_is_wanted_must_be_known(mapped: Evaluation, wanted: str) -> None:
     with pytest.raises(UsageError, match="expected f1, or fp:RATE"):
         choose_operating_point(mapped, wanted)
+    with pytest.raises(UsageError, match="expected f1, or fp:RATE"):
+        require_choice(wanted)  # before any work
+
+
+def test_choices_are_read() -> None:
+    assert (require_choice("f1"), require_choice("fp:0.5"), require_choice("fp:0")) == (None, 0.5, 0.0)
+
+
+def run(*cases: EvaluationCase, how: EvaluationSettings | None = None) -> Evaluation:
+    return evaluate(case_list(*cases), how or settings(), processes=1, note=lambda _: None)
 
 
 def test_masks_have_no_operating_point(tmp_path: Path) -> None:
-    found = evaluate(
-        case_list(make_case(tmp_path, "a", labels(dot(3)), labels(dot(3)))), settings(), processes=1
-    )
+    cases = [make_case(tmp_path, f"c{k}", labels(dot(3)), labels(dot(3))) for k in range(7)]
+    mapped = make_case(tmp_path, "m", labels(dot(3)), chances((dot(3), 0.9)))
+    missing = make_case(tmp_path, "n", labels(dot(3)), None)
+    found = run(*cases, mapped, missing)
     assert operating_curve(found) == ()
-    with pytest.raises(UsageError, match="only be chosen from probability maps"):
+    with pytest.raises(UsageError, match=r"only be chosen from probability maps.* 7 of 9 cases") as caught:
         choose_operating_point(found)
+    assert "(c0, c1, c2, c3, c4, ...)" in str(caught.value)
+    with pytest.raises(UsageError, match="there is none"):
+        choose_operating_point(run(missing))
+
+
+def test_a_map_that_finds_nothing_has_no_operating_point(tmp_path: Path) -> None:
+    found = run(make_case(tmp_path, "a", labels(dot(3)), chances((bar(6, 8), 0.9))))
+    for wanted in ("f1", "fp:2"):
+        with pytest.raises(UsageError, match="finds a lesion"):
+            choose_operating_point(found, wanted)
 
 
 def test_a_rate_that_no_threshold_reaches(tmp_path: Path) -> None:
-    case = make_case(tmp_path, "a", labels(dot(3)), chances((bar(6, 8), 0.9)))
-    found = evaluate(case_list(case), settings(), processes=1)
+    found = run(make_case(tmp_path, "a", labels(dot(3)), chances((bar(6, 8), 0.9))))
     with pytest.raises(UsageError, match=r"fewest are 1"):
         choose_operating_point(found, "fp:0.5")
 
@@ -102,7 +127,7 @@ def test_a_chosen_point_is_written_into_a_bundle(mapped: Evaluation, tmp_path: P
     bundle = write_bundle(tmp_path / "model", [FoldFile(fold)], part)
     before = json.loads(bundle.descriptor_path.read_text())
     chosen = choose_operating_point(mapped)
-    store_operating_point(chosen, bundle)
+    store_operating_point(chosen, bundle, mapped)
     stored = open_bundle(tmp_path / "model").part.operating_point
     assert (stored.threshold, stored.min_volume_mm3, stored.peak_threshold) == (0.5, 2.0, None)
     assert stored.curve == chosen.curve
@@ -112,10 +137,32 @@ def test_a_chosen_point_is_written_into_a_bundle(mapped: Evaluation, tmp_path: P
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"criteria": LesionCriteria(min_volume_mm3=0, connectivity=6)}, "connectivity 6.*26-connected"),
+        ({"rule": MatchRule("valdo")}, "'valdo' takes voxels at the threshold too"),
+        ({"rule": MatchRule("valdo-voxels")}, "'valdo-voxels' takes voxels at the threshold too"),
+    ],
+)
+def test_a_point_that_means_something_else_to_a_model_is_not_stored(
+    how: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    fold = tmp_path / "fold.h5"
+    fold.write_bytes(b"never opened")
+    bundle = write_bundle(tmp_path / "model", [FoldFile(fold)], ShivaCmbPart())
+    before = bundle.descriptor_path.read_bytes()
+    cases = [make_case(tmp_path, name, labels(dot(3)), chances((dot(3), 0.9))) for name in "ab"]
+    found = run(*cases, how=settings(**how))
+    with pytest.raises(UsageError, match=reason):
+        store_operating_point(choose_operating_point(found), bundle, found)
+    assert bundle.descriptor_path.read_bytes() == before
+
+
 def test_undefined_figures_of_the_curve_can_be_stored(tmp_path: Path) -> None:
     # nothing is above 0.7: precision is undefined there
     case = make_case(tmp_path, "a", labels(bar(3, 4)), chances((bar(3, 4), 0.6)))
-    chosen = choose_operating_point(evaluate(case_list(case), settings(), processes=1))
+    chosen = choose_operating_point(run(case))
     assert (chosen.threshold, chosen.min_volume_mm3) == (0.5, 0.0)  # of equal ones the higher threshold
     assert [point["precision"] for point in chosen.curve] == [1, 1, None, 1, 1, None]
     assert not any(

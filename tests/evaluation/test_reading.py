@@ -16,6 +16,7 @@ from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels
 from shiva_cmb.evaluation.matching import MatchRule, match_lesions
 from shiva_cmb.evaluation.reading import CaseLesions, read_case, strict_threshold
 from shiva_cmb.evaluation.settings import EvaluationSettings
+from shiva_cmb.evaluation.sweep import SweepSettings, sweep_case
 from shiva_cmb.imaging import Grid, Volume
 from shiva_cmb.lesions.criteria import LesionCriteria
 from tests.evaluation.boxes import bar, dot
@@ -159,12 +160,50 @@ def test_an_image_without_any_lesion_is_as_good_a_map_as_a_mask(tmp_path: Path) 
     assert found.probability is not None
 
 
-@pytest.mark.parametrize("side", ["truth", "prediction"])
-def test_nan_is_refused_and_the_file_named(tmp_path: Path, side: str) -> None:
-    bad = chances((dot(3), np.nan))
+@pytest.mark.parametrize(
+    ("side", "value"), [("truth", np.nan), ("truth", np.inf), ("prediction", np.inf), ("prediction", -np.inf)]
+)
+def test_what_is_not_finite_is_refused_and_the_file_named(tmp_path: Path, side: str, value: float) -> None:
+    bad = chances((dot(3), value), (dot(8), np.nan))
     given = {"truth": EMPTY, "prediction": EMPTY} | {side: bad}
-    with pytest.raises(ImageError, match=rf"{side}/a\.nii: holds NaN"):
-        read(tmp_path, **given)
+    with pytest.raises(ImageError, match=rf"{side}/a\.nii: holds NaN or infinite"):
+        read(tmp_path, notes=[], **given)
+
+
+@pytest.mark.parametrize("kind", ["auto", "mask", "labels", "probability"])
+def test_nan_in_a_prediction_is_zero_and_that_is_said(tmp_path: Path, kind: str) -> None:
+    # some tools write it outside the brain
+    data = chances((bar(2, 4), 1.0), (dot(3), np.nan), (dot(9), np.nan))
+    notes: list[str] = []
+    found = read(tmp_path, EMPTY, data, notes, how=settings(prediction_kind=kind))
+    # 2 and 4 do not touch; as labels they have one value
+    pieces = [[(2, 5, 5), (4, 5, 5)]] if kind == "labels" else [[(2, 5, 5)], [(4, 5, 5)]]
+    assert sorted(voxels(found.prediction)) == pieces
+    assert "NaN was taken for 0" in notes[0]
+    assert str(tmp_path / "prediction" / "a.nii") in notes[0]
+
+
+def test_nan_in_a_map_is_zero_everywhere(tmp_path: Path) -> None:
+    data = chances((bar(2, 4), 0.75), (dot(12), 0.25))
+    data[0], data[12, 5, 5] = np.nan, np.nan
+    notes: list[str] = []
+    found = read(tmp_path, EMPTY, data, notes)
+    assert found.judged == "probability map"
+    assert found.probability is not None
+    assert np.isfinite(found.probability.data).all()
+    assert found.probability.data[12, 5, 5] == 0
+    assert len(notes) == 1
+
+
+def test_nan_in_a_map_beside_labels_is_zero(tmp_path: Path) -> None:
+    beside = write(tmp_path / "prob.nii", chances((bar(2, 4), 0.75), (dot(3), np.nan), (dot(9), np.nan)))
+    notes: list[str] = []
+    found = read(tmp_path, EMPTY, labels(bar(2, 4), dot(9)), notes, probability=beside)
+    assert found.prediction.scores is not None
+    assert found.prediction.scores.tolist() == [0.75, 0]
+    assert found.probability is not None
+    assert found.probability.data.sum() == pytest.approx(2 * 0.75)
+    assert notes == [f"{beside}: NaN was taken for 0"]
 
 
 def test_a_map_that_leaves_the_unit_interval_is_refused(tmp_path: Path) -> None:
@@ -177,6 +216,7 @@ def test_a_missing_prediction_is_empty(tmp_path: Path) -> None:
     assert len(found.truth) == 2
     assert len(found.prediction) == 0
     assert found.prediction.grid.matches(found.truth.grid)
+    assert found.judged == "nothing"
     assert found.probability is None
 
 
@@ -191,9 +231,144 @@ def test_labels_take_their_scores_from_the_map_beside_them(tmp_path: Path) -> No
     assert found.probability is not None
 
 
-@pytest.mark.parametrize("wrong", ["missing", "nan", "percent", "grid"])
+@pytest.mark.parametrize(
+    ("how", "judged"),
+    [
+        ({}, "labels"),
+        ({"prediction_kind": "labels", "maps_first": True}, "labels"),
+        ({"prediction_kind": "mask", "maps_first": True}, "labels"),
+        ({"maps_first": True}, "probability map"),
+        ({"prediction_kind": "probability"}, "probability map"),
+    ],
+)
+def test_which_of_label_map_and_probability_map_is_judged(
+    tmp_path: Path, how: dict[str, object], judged: str
+) -> None:
+    # the label map has 2-4 and 9; above 0.5 the map has 3 and 12
+    path = write(tmp_path / "prob.nii", chances((bar(2, 4), 0.25), (dot(3), 0.75), (dot(12), 0.875)))
+    found = read(
+        tmp_path, EMPTY, (labels(bar(2, 4), dot(9)) > 0) * np.uint8(1), how=settings(**how), probability=path
+    )
+    assert found.judged == judged
+    expected = {
+        "labels": [([(2, 5, 5), (3, 5, 5), (4, 5, 5)], 0.75), ([(9, 5, 5)], 0.0)],
+        "probability map": [([(3, 5, 5)], 0.75), ([(12, 5, 5)], 0.875)],
+    }
+    if how.get("prediction_kind") == "labels":  # both pieces have the value 1
+        expected["labels"] = [([(2, 5, 5), (3, 5, 5), (4, 5, 5), (9, 5, 5)], 0.75)]
+    assert found.prediction.scores is not None
+    assert sorted(zip(voxels(found.prediction), found.prediction.scores, strict=True)) == expected[judged]
+    assert found.probability is not None
+    assert found.probability.data.max() == 0.875
+
+
+def test_maps_first_takes_labels_where_there_is_no_map(tmp_path: Path) -> None:
+    found = read(tmp_path, EMPTY, labels(bar(2, 4)), how=settings(maps_first=True))
+    assert found.judged == "labels"
+    assert found.prediction.sizes.tolist() == [3]
+
+
+def test_a_map_to_judge_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"prob\.nii"):
+        read(
+            tmp_path,
+            EMPTY,
+            labels(dot(3)),
+            how=settings(maps_first=True),
+            probability=tmp_path / "prob.nii",
+        )
+
+
+# The brain mask
+
+
+def half_outside() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Brain up to x = 9. Components of 4 voxels: wholly inside, a quarter outside, half outside; one of 2
+    beyond."""
+    brain = np.zeros(SHAPE, np.uint8)
+    brain[:10] = 1
+    chance = chances((bar(2, 5, 2), 0.6), (bar(7, 10, 6), 0.7), (bar(8, 11, 10), 0.8), (bar(20, 21, 14), 0.9))
+    return brain, chance
+
+
+def test_what_a_map_has_outside_the_brain_is_dropped(tmp_path: Path) -> None:
+    brain, chance = half_outside()
+    mask = write(tmp_path / "brain.nii", brain)
+    found = read(tmp_path, EMPTY, chance, mask=mask)
+    assert found.brain is not None
+    assert (found.brain == (brain > 0)).all()
+    # more than a quarter of the voxels outside: half of the third, all of the last
+    assert found.prediction.scores is not None
+    assert sorted(found.prediction.scores) == pytest.approx([0.6, 0.7])
+    wider = settings(criteria=LesionCriteria(min_volume_mm3=0, max_outside_fraction=0.5))
+    assert len(read(tmp_path, EMPTY, chance, mask=mask, how=wider).prediction) == 3
+    assert len(read(tmp_path, EMPTY, chance).prediction) == 4
+
+
+def test_labels_are_judged_in_and_outside_the_brain(tmp_path: Path) -> None:
+    brain, chance = half_outside()
+    mask = write(tmp_path / "brain.nii", brain)
+    found = read(tmp_path, EMPTY, (chance > 0).astype(np.uint8), mask=mask)
+    assert found.judged == "labels"
+    assert len(found.prediction) == 4
+
+
+def test_the_brain_is_dropped_from_maps_that_are_judged_first(tmp_path: Path) -> None:
+    brain, chance = half_outside()
+    mask, path = write(tmp_path / "brain.nii", brain), write(tmp_path / "prob.nii", chance)
+    found = read(tmp_path, EMPTY, EMPTY, how=settings(maps_first=True), mask=mask, probability=path)
+    assert len(found.prediction) == 2
+
+
+@pytest.mark.parametrize("wrong", ["missing", "broken", "far away"])
+@pytest.mark.parametrize("predicted", [True, False])
+def test_a_mask_that_cannot_be_read_is_left_out(tmp_path: Path, wrong: str, predicted: bool) -> None:
+    brain, chance = half_outside()
+    mask = tmp_path / "brain.nii"
+    if wrong == "broken":
+        mask.write_bytes(b"no image")
+    elif wrong == "far away":
+        far = AFFINE.copy()
+        far[:3, 3] += 5000
+        write(mask, brain, far)
+    notes: list[str] = []
+    found = read(tmp_path, labels(dot(3)), chance if predicted else None, notes, mask=mask)
+    assert found.brain is None
+    assert len(found.prediction) == (4 if predicted else 0)
+    assert found.judged == ("probability map" if predicted else "nothing")
+    assert "left out" in notes[-1]
+    assert "brain.nii" in notes[-1]
+
+
+def test_the_brain_moves_with_a_grid_that_is_enlarged(tmp_path: Path) -> None:
+    # the prediction has lost the first 6 planes along x, and a truth lesion lies there; brain up to x = 9
+    brain, chance = half_outside()
+    affine = AFFINE.copy()
+    affine[:3, 3] = AFFINE[:3, :3] @ [6, 0, 0] + AFFINE[:3, 3]
+    case = make_case(tmp_path, "a", labels(dot(1)), None, mask=write(tmp_path / "brain.nii", brain))
+    path = write(tmp_path / "cut.nii", chance[6:], affine)
+    notes: list[str] = []
+    found = read_case(replace(case, prediction=path), settings(), note=notes.append)
+    # voxel 1 is 5 planes before the first of 18
+    assert found.truth.grid.shape == found.prediction.grid.shape == (23, 20, 24)
+    assert found.brain is not None
+    assert found.probability is not None
+    assert found.brain.shape == found.probability.shape == (23, 20, 24)
+    # planes 6 to 9 of the brain lie on the prediction's grid: 5 to 8 of the enlarged one
+    assert np.flatnonzero(found.brain.any(axis=(1, 2))).tolist() == [5, 6, 7, 8]
+    # what is left of the components in the brain: only 7 to 10 with a quarter outside
+    assert found.prediction.scores is not None
+    assert found.prediction.scores.tolist() == pytest.approx([0.7])
+    # the same lesions as the sweep's, on the enlarged grid
+    counts = sweep_case(
+        found.probability, found.truth, settings=SweepSettings((0.5,), (0.0,)), brain=found.brain
+    )
+    assert counts.tolist() == [[[0, 1, 1]]]
+
+
+@pytest.mark.parametrize("wrong", ["missing", "percent", "grid", "infinite"])
 def test_a_map_that_cannot_be_used_does_not_harm_the_labels(tmp_path: Path, wrong: str) -> None:
-    data = {"nan": chances((dot(3), np.nan)), "percent": chances((dot(3), 60.0))}.get(wrong, chances())
+    data = chances((dot(3), {"infinite": np.inf, "percent": 60.0}.get(wrong, 0.5)))
     beside = tmp_path / "prob.nii"
     if wrong != "missing":
         write(beside, data[:-1] if wrong == "grid" else data)

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.metrics.weighted import Measure, mean
 from shiva_cmb.evaluation.resampling import (
-    Measure,
     as_figures,
     bootstrap_weights,
     exchange,
     holm,
-    mean,
+    interval,
     permutation_p,
     swap_methods,
 )
@@ -31,7 +31,7 @@ def test_every_replicate_draws_as_many_groups_as_there_are_and_keeps_them_whole(
     groups = ["b", "a", "b", "c", "a", "b"]
     weights = bootstrap_weights(groups, 200, np.random.default_rng(0))
     assert weights.shape == (200, 6)
-    assert weights.dtype == np.int32
+    assert weights.dtype == np.int16  # there are replicates times cases of them
     assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
     np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
     np.testing.assert_array_equal(weights[:, 0], weights[:, 5])
@@ -102,6 +102,16 @@ def test_no_interval_where_there_is_nothing_to_take_it_from(
     figure = as_figures({"x": measure(point)}, {} if replicates is None else {"x": measure(replicates)})["x"]
     assert np.isnan(figure.low)
     assert np.isnan(figure.high)
+
+
+def test_intervals_of_curves_follow_the_rule_of_single_figures() -> None:
+    # three thresholds: all samples defined, 1 of 4, and an undefined value
+    samples = np.array([[1.0, np.nan, 1], [2, np.nan, 1], [3, np.nan, 1], [4, 7, 1]])
+    low, high = interval([2.5, 7.0, np.nan], samples, 0.5)
+    np.testing.assert_allclose(low, [1.75, np.nan, np.nan])
+    np.testing.assert_allclose(high, [3.25, np.nan, np.nan])
+    figure = as_figures({"x": measure(2.5)}, {"x": measure(samples[:, 0])}, 0.5)["x"]
+    assert (figure.low, figure.high) == (low[0], high[0])
 
 
 def test_an_infinite_replicate_is_an_extreme_one() -> None:

@@ -1,17 +1,20 @@
 """Groups of lesions and cases."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from shiva_cmb.errors import DataError, UsageError
+from shiva_cmb.evaluation.facts import LesionFacts
 from shiva_cmb.evaluation.strata import (
-    LesionFacts,
+    MAX_LEVELS,
     Stratum,
     case_levels,
     lesion_levels,
     parse_stratum,
+    require_strata,
     stratum_counts,
 )
 
@@ -115,6 +118,61 @@ def test_thirds_of_a_lopsided_column_keep_every_case() -> None:
     columns = [{"te": "1"}] * 20 + [{"te": str(v)} for v in range(2, 9)]
     levels = case_levels(Stratum("te"), columns, [0] * 27, [].append)
     assert sum(levels.members(name).sum() for name in levels.names) == 27
+
+
+def test_many_cases_with_the_smallest_value_leave_cuts_all_the_same() -> None:
+    columns = [{"te": "0"}] * 80 + [{"te": str(v)} for v in range(1, 8)]
+    notes: list[str] = []
+    levels = case_levels(Stratum("te"), columns, [0] * 87, notes.append)
+    # Quantiles of 0..7 at 1/3 and 2/3 are 2.33 and 4.67; the next higher values are 3 and 5.
+    assert levels.names == ("<3", "3-<5", ">=5")
+    assert [levels.members(name).sum() for name in levels.names] == [82, 2, 3]
+    assert "was cut at 3, 5, into about equal parts of the different values" in notes[0]
+
+
+def test_a_column_may_be_cut_in_several_ways() -> None:
+    assert [parse_stratum(text).name for text in ("te:15", "te: 5", "te:20,10.5", " te ")] == [
+        "te:15", "te:5", "te:10.5,20", "te"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["size", "region", "side", "volume_mm3", "elongation", "sphericity", "n_lesions"]
+)
+def test_a_column_with_the_name_of_a_property_must_be_renamed(name: str) -> None:
+    stratum = Stratum(name)
+    require_strata([stratum], [{"site": "A"}, {}])
+    for column in (name, name.capitalize()):
+        with pytest.raises(UsageError, match=rf"'{name}' means .* a column '{column}' too: rename"):
+            require_strata([stratum], [{}, {column: "1", "site": "A"}])
+    require_strata([Stratum("site")], [{name: "1", "site": "A"}])  # not asked for: no clash
+
+
+def test_what_cannot_be_grouped_by_is_refused_beforehand() -> None:
+    columns = [{"site": "A", "te": "long", "n": str(k)} for k in range(9)]
+    require_strata([Stratum("site"), Stratum("te"), Stratum("n"), Stratum("n", (3.0,))], columns)
+    with pytest.raises(UsageError, match="no stratum 'scanner'"):
+        require_strata([Stratum("site"), Stratum("scanner")], columns)
+    with pytest.raises(DataError, match="'te' of the case table holds 'long'"):
+        require_strata([Stratum("te", (3.0,))], columns)
+
+
+def test_more_names_than_anyone_can_read() -> None:
+    columns = [{"date": f"day-{k}"} for k in range(MAX_LEVELS)]
+    assert len(case_levels(Stratum("date"), columns, [0] * 50, [].append).names) == 50
+    with pytest.raises(
+        UsageError, match=r"column 'date' of the case table has 51 different values.*at most 50"
+    ):
+        case_levels(Stratum("date"), [*columns, {}], [0] * 51, [].append)
+
+
+def test_levels_of_many_cases_take_no_time() -> None:
+    columns = [{"te": f"{k % 7919}", "site": f"s{k % 40}"} for k in range(40_000)]
+    start = time.perf_counter()
+    thirds = case_levels(Stratum("te"), columns, [], [].append)
+    sites = case_levels(Stratum("site"), columns, [], [].append)
+    assert (len(thirds.names), len(sites.names)) == (3, 40)
+    assert time.perf_counter() - start < 2
 
 
 def test_mistakes_are_named(no_note: Callable[[str], None]) -> None:

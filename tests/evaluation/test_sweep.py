@@ -55,10 +55,11 @@ def test_a_lesion_of_exactly_the_minimum_stays_whatever_the_rounding() -> None:
     listed=st.booleans(),
     order=st.sampled_from("CF"),
     kind=st.sampled_from([np.float32, np.float64]),
+    in_brain=st.booleans(),
 )
 @settings(deadline=None, max_examples=60)
 def test_the_same_as_finding_and_matching_at_each(
-    seed: int, name: RuleName, connectivity: int, listed: bool, order: str, kind: type
+    seed: int, name: RuleName, connectivity: int, listed: bool, order: str, kind: type, in_brain: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     shape = (9, 8, 7)
@@ -69,6 +70,8 @@ def test_the_same_as_finding_and_matching_at_each(
     probability = Volume(data, affine)
     truth = lesions_of_labels(scattered(rng, shape, int(rng.integers(0, 6))), probability.grid)
     ignored = rng.random(len(truth)) < 0.3
+    brain = rng.random(shape) < 0.8 if in_brain else None
+    most_outside = float(rng.choice([0.0, 0.25, 0.5]))
     rule = MatchRule(name, max_distance_mm=3.0)
     voxel_mm3 = 0.9 * 1.1 * 2.0
     chosen = SweepSettings(
@@ -78,14 +81,34 @@ def test_the_same_as_finding_and_matching_at_each(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "MOST_LISTED_VOXELS", 10**6 if listed else 0)
-        counts = sweep_case(probability, truth, ignored, chosen, rule)
+        counts = sweep_case(
+            probability, truth, ignored, chosen, rule, brain=brain, max_outside_fraction=most_outside
+        )
     assert counts.shape == (6, 5, 3)
     for t, threshold in enumerate(chosen.thresholds):
         for v, minimum in enumerate(chosen.min_volumes_mm3):
-            criteria = LesionCriteria(threshold, None, minimum, connectivity)  # type: ignore[arg-type]
-            found = lesions_of_labels(find_lesions(probability, criteria).labels.data, probability.grid)
+            criteria = LesionCriteria(threshold, None, minimum, connectivity, most_outside)  # type: ignore[arg-type]
+            kept = find_lesions(probability, criteria, brain=brain).labels
+            found = lesions_of_labels(kept.data, probability.grid)
             matching = match_lesions(truth, found, rule, ignored_truth=ignored)
             assert counts[t, v].tolist() == [matching.tp, matching.fp, matching.fn]
+
+
+def test_what_lies_outside_the_brain_is_dropped_at_every_threshold() -> None:
+    data = np.zeros((20, 16, 12), np.float32)
+    data[2:6, 5, 5] = 0.9  # 2 to 5; the brain ends behind 4: a quarter outside
+    data[2:8, 9, 5] = 0.4, 0.4, 0.6, 0.6, 0.6, 0.6  # above 0.3 half outside, above 0.5 three quarters
+    data[12, 5, 5] = 0.7
+    brain = np.zeros(data.shape, bool)
+    brain[:5] = True
+    truth = lesions(bar(2, 5), dot(12))
+    chosen = SweepSettings((0.3, 0.5, 0.8), (0.0,))
+    inside = sweep_case(Volume(data, np.eye(4)), truth, settings=chosen, brain=brain)
+    assert inside[:, 0].tolist() == [[1, 0, 1], [1, 0, 1], [1, 0, 1]]
+    half = sweep_case(Volume(data, np.eye(4)), truth, settings=chosen, brain=brain, max_outside_fraction=0.5)
+    assert half[:, 0].tolist() == [[1, 1, 1], [1, 0, 1], [1, 0, 1]]
+    everywhere = sweep_case(Volume(data, np.eye(4)), truth, settings=chosen)
+    assert everywhere[:, 0].tolist() == [[2, 1, 0], [2, 1, 0], [1, 0, 1]]
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

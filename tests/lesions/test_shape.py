@@ -73,3 +73,15 @@ def test_contrast_is_the_lost_part_of_the_signal() -> None:
 def test_the_shell_box_stays_in_the_image() -> None:
     box = (slice(0, 2), slice(5, 6), slice(9, 10))
     assert shape.shell_box(box, (10, 20, 10), (1.0, 2.0, 5.0)) == (slice(0, 6), slice(3, 8), slice(8, 10))
+
+
+def test_elongations_of_lesions_by_their_voxels() -> None:
+    affine = np.diag([0.5, 1.0, 2.0, 1.0])
+    one, row = np.array([[4, 4, 4]]), np.array([[1, 7, 2], [2, 7, 2], [3, 7, 2], [4, 7, 2]])
+    found = shape.elongations(np.concatenate([one, row]), np.array([1, 4]), affine)
+    # variances in mm2 of one voxel: 0.5^2 / 12, 1 / 12, 2^2 / 12: sqrt(1 / 4)
+    # of four in a row along x: (1.5^2 + 0.5^2) / 2 x 0.5^2 + 0.5^2 / 12 = 1 / 3, then 1 / 12 and 4 / 12
+    np.testing.assert_allclose(found, [0.5, 1.0])
+    long = shape.elongations(row, np.array([4]), np.eye(4))
+    np.testing.assert_allclose(long, [np.sqrt((1 / 12) / (1.25 + 1 / 12))])
+    assert shape.elongations(np.zeros((0, 3), np.intp), np.zeros(0, np.intp), affine).shape == (0,)

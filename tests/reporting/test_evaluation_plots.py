@@ -19,6 +19,7 @@ from shiva_cmb.reporting.curve_plots import (
     plot_thresholds,
 )
 from shiva_cmb.reporting.evaluation_plots import plot_bland_altman, plot_levels, plot_per_case, plot_violins
+from shiva_cmb.reporting.figure_names import stratum_name, stratum_title
 from shiva_cmb.reporting.plot_style import save_plot, short_names
 
 if TYPE_CHECKING:
@@ -143,6 +144,13 @@ def test_many_cases_are_not_named_and_none_is_said() -> None:
     figure = plot_per_case([f"case {k}" for k in range(200)], np.linspace(0, 1, 200))
     assert len(figure.axes[0].patches) == 200
     assert not said(figure, "case 7")
+    # above 200 one area of the same heights, as thousands of single bars take seconds
+    figure = plot_per_case([f"case {k}" for k in range(3000)], np.linspace(0, 1, 3000))
+    (area,) = figure.axes[0].patches
+    assert np.array_equal(area.get_data().values, np.linspace(0, 1, 3000)[::-1])
+    assert (area.get_data().edges[0], area.get_data().edges[-1]) == (-0.5, 2999.5)
+    assert area.get_fill()
+    assert not said(figure, "case 7")
     assert said(plot_per_case(["a"], [np.nan]), "no case has a value")
     assert said(plot_per_case([], []), "no case has a value")
 
@@ -204,3 +212,15 @@ def test_matplotlib_is_imported_late_and_pyplot_never() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_strata_are_named_with_their_cuts() -> None:
+    assert stratum_title("size:2,5") == "Size (equivalent diameter), cut at 2,5"
+    assert (stratum_name("region"), stratum_title("region")) == ("region", "Region")
+    assert stratum_title("te_ms:20") == "te_ms:20"
+
+
+def test_a_band_is_named_only_where_there_is_one() -> None:
+    with_band = plot_froc({"x": Line([1.0, 2.0], [0.5, 0.6], [0.4, 0.5], [0.6, 0.7])})
+    assert said(with_band, "band: interval")
+    assert not said(plot_froc({"x": Line([1.0, 2.0], [0.5, 0.6], [np.nan] * 2, [np.nan] * 2)}), "band")

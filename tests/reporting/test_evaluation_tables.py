@@ -41,15 +41,12 @@ METRICS = {
         "1": {"sensitivity": figure(0.96, 0.9, 1.0, 26), "specificity": figure(0.75, 0.6, 0.9, 56)},
     },
     "strata": {
-        "size": {"<2 mm": {"detection.micro": {"sensitivity": figure(0.3, 0.1, 0.5, 9), "f1": figure(0.4)}}},
+        "size": {
+            "<2 mm": {"detection": {"micro": {"sensitivity": figure(0.3, 0.1, 0.5, 9), "f1": figure(0.4)}}}
+        },
         "site_A&B": {"50% <b>|x": {"detection": {"micro": {"sensitivity": figure(None, n=0)}}}},
     },
     "definitions": {"a": "b"},
-}
-FLAT = {
-    **{f"detection.{name}": group for name, group in METRICS["detection"].items()},
-    **{f"scan_classification.{name}": group for name, group in METRICS["scan_classification"].items()},
-    **{name: METRICS[name] for name in ("segmentation", "counts", "strata")},
 }
 
 
@@ -107,10 +104,6 @@ def test_tables_of_one_method() -> None:
     assert tables["Detection by size (equivalent diameter), pooled"].rows == (
         ("<2 mm", "0.30 (0.10-0.50)", "0.40", "9"),
     )
-
-
-def test_groups_may_be_nested_or_not() -> None:
-    assert evaluation_tables({"ours": FLAT}) == evaluation_tables({"ours": METRICS})
 
 
 def test_tables_of_two_methods() -> None:

@@ -8,12 +8,12 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from shiva_cmb.errors import DataError, OutputError, UsageError
+from shiva_cmb.errors import DataError, OutputError
 from shiva_cmb.imaging.volume import Volume
+from shiva_cmb.reporting import gallery
 from shiva_cmb.reporting.gallery import (
     GalleryEntry,
     GalleryKind,
-    GallerySettings,
     GalleryVolumes,
     write_gallery,
 )
@@ -139,10 +139,13 @@ def test_the_picture_is_the_same_however_the_array_is_stored(tmp_path: Path) -> 
     np.testing.assert_array_equal(*seen)
 
 
-def test_pages_are_filled_in_order_and_the_rest_is_counted(tmp_path: Path) -> None:
+def test_pages_are_filled_in_order_and_the_rest_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entries = [entry("missed"), *[entry("false alarm")] * 5, entry("missed")]
-    settings = GallerySettings(rows_per_page=2, max_pages=2)
-    paths = write_gallery(tmp_path, entries, lambda _: maps_only(volume()), settings=settings)
+    monkeypatch.setattr(gallery, "ROWS_PER_PAGE", 2)
+    monkeypatch.setattr(gallery, "MAX_PAGES", 2)
+    paths = write_gallery(tmp_path, entries, lambda _: maps_only(volume()))
     names = ["misses_01.png", "false_alarms_01.png", "false_alarms_02.png"]
     assert [path.name for path in paths] == names
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
@@ -214,8 +217,6 @@ def test_lesions_at_the_border_and_outside(tmp_path: Path, corner: tuple[int, in
         np.testing.assert_allclose(np.ptp(edge, axis=0), size, atol=0.4)
 
 
-def test_wrong_settings_and_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="at least one row"):
-        GallerySettings(rows_per_page=0)
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write_gallery(tmp_path / "missing", [entry()], lambda _: maps_only(volume()))

@@ -27,8 +27,6 @@ DEFINITIONS: dict[str, str] = {
     },
     "average_precision": "Area under the precision-recall curve of pooled lesions, where the precision at a"
     " recall is the best one at that recall or beyond; recalls that no threshold reaches add nothing.",
-    "froc": "Pooled sensitivity and false positives per scan (all scans) at each threshold.",
-    "precision_recall": "Pooled precision and sensitivity at each threshold.",
 }
 """One sentence for every figure."""
 
@@ -76,17 +74,30 @@ def precision_recall(counts: ArrayLike, weights: ArrayLike | None = None) -> Pre
     return PrecisionRecall(ratio(tp, tp + fp), ratio(tp, tp + fn))
 
 
+def summary(counts: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Measure]:
+    """Figures by name (`DEFINITIONS`), from counts that are pooled once."""
+    sums = _pooled(counts, weights)
+    return {
+        "free_response_score": _mean_sensitivity(sums, FREE_RESPONSE_RATES),
+        **{
+            f"sensitivity_at_{rate:g}_fp_per_scan": _mean_sensitivity(sums, (rate,))
+            for rate in FREE_RESPONSE_RATES
+        },
+        "average_precision": _average_precision(sums),
+    }
+
+
 def sensitivity_at(counts: ArrayLike, fp_rate: float, weights: ArrayLike | None = None) -> Measure:
     """Best sensitivity among the thresholds with at most `fp_rate` false positives per scan, 0 if none has.
 
     NaN without truth lesions, whose number is `n`. Nothing is interpolated: what is reported was reached.
     """
-    return _mean_sensitivity(counts, (fp_rate,), weights)
+    return _mean_sensitivity(_pooled(counts, weights), (fp_rate,))
 
 
 def free_response_score(counts: ArrayLike, weights: ArrayLike | None = None) -> Measure:
     """Mean of `sensitivity_at` over `FREE_RESPONSE_RATES`."""
-    return _mean_sensitivity(counts, FREE_RESPONSE_RATES, weights)
+    return _mean_sensitivity(_pooled(counts, weights), FREE_RESPONSE_RATES)
 
 
 def average_precision(counts: ArrayLike, weights: ArrayLike | None = None) -> Measure:
@@ -95,14 +106,7 @@ def average_precision(counts: ArrayLike, weights: ArrayLike | None = None) -> Me
     Recall need not fall as the threshold rises, since a component may split in two, so thresholds are sorted
     by recall.
     """
-    tp, fp, fn, _ = _pooled(counts, weights)
-    precision, recall = np.nan_to_num(ratio(tp, tp + fp)), np.nan_to_num(ratio(tp, tp + fn))
-    order = np.argsort(recall, axis=-1)
-    reached = np.take_along_axis(recall, order, -1)
-    falling = np.take_along_axis(precision, order, -1)[..., ::-1]
-    best = np.maximum.accumulate(falling, axis=-1)[..., ::-1]
-    area = (np.diff(reached, axis=-1, prepend=0.0) * best).sum(axis=-1)
-    return _of_lesions(area, tp, fn)
+    return _average_precision(_pooled(counts, weights))
 
 
 def operating_points(counts: ArrayLike, weights: ArrayLike | None = None) -> OperatingPoints:
@@ -126,11 +130,13 @@ def best_by_f1(counts: ArrayLike) -> tuple[int, int]:
         counts: shape (N, T, V, 3), thresholds and minimum volumes rising.
 
     Raises:
-        UsageError: if there are neither truth lesions nor predictions.
+        UsageError: if there are neither truth lesions nor predictions, or no lesion is found anywhere.
     """
     points = operating_points(counts)
     if np.isnan(points.f1).all():
         raise UsageError("cannot choose an operating point by F1: there are no lesions and no predictions")
+    if not np.nanmax(points.f1) > 0:
+        raise UsageError("cannot choose an operating point by F1: nothing in the sweep finds a lesion")
     return _first(points, np.nan_to_num(points.f1, nan=-1.0))
 
 
@@ -144,7 +150,7 @@ def best_by_fp_rate(counts: ArrayLike, wanted: float) -> tuple[int, int]:
         wanted: the most false positives per scan, over all scans.
 
     Raises:
-        UsageError: if no threshold reaches it, or there are no truth lesions.
+        UsageError: if no threshold reaches it, none that does finds a lesion, or there are no truth lesions.
     """
     points = operating_points(counts)
     if np.isnan(points.sensitivity).all():
@@ -157,7 +163,13 @@ def best_by_fp_rate(counts: ArrayLike, wanted: float) -> tuple[int, int]:
             f"no threshold has {wanted:g} false positives per scan or fewer; the fewest are"
             f" {np.nanmin(points.fp_per_scan):.3g}: ask for more, or sweep higher thresholds"
         )
-    return _first(points, np.where(allowed, np.nan_to_num(points.sensitivity, nan=0.0), -1.0))
+    merit = np.where(allowed, np.nan_to_num(points.sensitivity, nan=0.0), -1.0)
+    if not merit.max() > 0:
+        raise UsageError(
+            f"cannot choose an operating point with {wanted:g} false positives per scan or fewer: nothing in"
+            " the sweep that has so few finds a lesion; ask for more"
+        )
+    return _first(points, merit)
 
 
 def _first(points: OperatingPoints, merit: NDArray[np.float64]) -> tuple[int, int]:
@@ -168,20 +180,32 @@ def _first(points: OperatingPoints, merit: NDArray[np.float64]) -> tuple[int, in
     return int(t), int(v)
 
 
-def _pooled(
-    counts: ArrayLike, weights: ArrayLike | None, axes: int = 2
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """True positives, false positives, false negatives and number of all cases, ready to broadcast."""
+_Sums = tuple[Floats, Floats, Floats, Floats]
+"""True positives, false positives, false negatives and number of all cases, ready to broadcast."""
+
+
+def _pooled(counts: ArrayLike, weights: ArrayLike | None, axes: int = 2) -> _Sums:
     added, scans = pooled(counts, weights, axes)
     return added[..., 0], added[..., 1], added[..., 2], scans.reshape(*scans.shape, *(1,) * (axes - 1))
 
 
-def _mean_sensitivity(counts: ArrayLike, rates: Sequence[float], weights: ArrayLike | None) -> Measure:
+def _mean_sensitivity(sums: _Sums, rates: Sequence[float]) -> Measure:
     """Best sensitivity at each rate of false positives per scan, then their mean."""
-    tp, fp, fn, scans = _pooled(counts, weights)
+    tp, fp, fn, scans = sums
     sensitivity, fp_per_scan = ratio(tp, tp + fn), ratio(fp, scans)
     best = [np.where(fp_per_scan <= rate, sensitivity, 0.0).max(axis=-1) for rate in rates]
     return _of_lesions(np.mean(best, axis=0), tp, fn)
+
+
+def _average_precision(sums: _Sums) -> Measure:
+    tp, fp, fn, _ = sums
+    precision, recall = np.nan_to_num(ratio(tp, tp + fp)), np.nan_to_num(ratio(tp, tp + fn))
+    order = np.argsort(recall, axis=-1)
+    reached = np.take_along_axis(recall, order, -1)
+    falling = np.take_along_axis(precision, order, -1)[..., ::-1]
+    best = np.maximum.accumulate(falling, axis=-1)[..., ::-1]
+    area = (np.diff(reached, axis=-1, prepend=0.0) * best).sum(axis=-1)
+    return _of_lesions(area, tp, fn)
 
 
 def _of_lesions(value: Floats, tp: Floats, fn: Floats) -> Measure:

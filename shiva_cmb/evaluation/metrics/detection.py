@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.metrics.weighted import Measure, drawn, mean, quantile, quantiles, ratio, total
+from shiva_cmb.evaluation.metrics.weighted import Measure, mean, pooled, quantile, quantiles, ratio
 
 Empty = Literal["undefined", "shiva", "valdo"]
 """What the figures of a case without truth lesions, or without predictions, are; see `EMPTY_DEFINITIONS`."""
@@ -27,7 +27,9 @@ EMPTY_DEFINITIONS: dict[Empty, str] = {
 
 DEFINITIONS: dict[str, str] = {
     "micro.sensitivity": "True positives over all truth lesions of all scans together, TP / (TP + FN).",
-    "micro.precision": "True positives over all judged predictions of all scans together, TP / (TP + FP).",
+    "micro.precision": "TP / (TP + FP) of all scans together, where TP + FP is the number of judged"
+    " predictions except under the 'shiva' rule, whose TP are truth lesions: there it is the number of truth"
+    " lesions found and of predictions that touch none.",
     "micro.f1": "2 TP / (2 TP + FP + FN) over all scans together.",
     "micro.tp": "Number of true positives in all scans.",
     "micro.fp": "Number of false positives in all scans.",
@@ -39,7 +41,7 @@ DEFINITIONS: dict[str, str] = {
     "micro.fp_per_lesion": "False positives divided by the number of truth lesions.",
     "micro.fn_per_lesion": "False negatives divided by the number of truth lesions.",
     "macro.sensitivity": "Mean over scans of each scan's TP / (TP + FN).",
-    "macro.precision": "Mean over scans of each scan's TP / (TP + FP).",
+    "macro.precision": "Mean over scans of each scan's TP / (TP + FP), counted as in micro precision.",
     "macro.f1": "Mean over scans of each scan's 2 TP / (2 TP + FP + FN).",
     **{
         f"macro.{name}_{suffix}": f"{text} over scans of each scan's {name}."
@@ -47,6 +49,8 @@ DEFINITIONS: dict[str, str] = {
         for suffix, text in (("median", "Median"), ("q25", "25th percentile"), ("q75", "75th percentile"))
     },
     "macro.fp_per_scan_median": "Median over all scans of the number of false positives.",
+    "macro.fp_per_lesion_free_scan_median": "Median over the scans without truth lesions of the number of"
+    " false positives.",
     "macro.fn_per_scan_median": "Median over all scans of the number of false negatives.",
     "macro.f1_of_means": "Harmonic mean of macro sensitivity and macro precision, 0 where both are 0.",
 }
@@ -67,12 +71,14 @@ def micro(
 
     Returns:
         Figures by name (`DEFINITIONS`). `n` is the number of truth lesions (sensitivity, and figures per
-        lesion), of predictions (precision), of all lesions (F1), or of scans.
+        lesion), TP + FP (precision), TP + FP + FN (F1), or the number of scans.
     """
-    counts, hits, alarms, misses, free = drawn(weights, tp, fp, fn, np.asarray(lesion_free, float))
-    (tps, scans), fps, fns = total(hits, counts), total(alarms, counts).value, total(misses, counts).value
-    free_scans = np.broadcast_to(total(free, counts).value, scans.shape)
-    free_fps = total(alarms * free, counts).value
+    hits, alarms, misses, free = np.broadcast_arrays(
+        *(np.asarray(count, np.float64) for count in (tp, fp, fn, lesion_free))
+    )
+    # All sums at once: a case with NaN in one of them is left out of all.
+    sums, scans = pooled(np.stack([hits, alarms, misses, free, alarms * free], axis=-1), weights, 1)
+    tps, fps, fns, free_scans, free_fps = np.moveaxis(sums, -1, 0)
     lesions, found = tps + fns, tps + fps
     return {
         "sensitivity": Measure(ratio(tps, lesions), lesions),
@@ -93,6 +99,7 @@ def macro(
     tp: ArrayLike,
     fp: ArrayLike,
     fn: ArrayLike,
+    lesion_free: ArrayLike,
     weights: ArrayLike | None = None,
     empty: Empty = "undefined",
 ) -> dict[str, Measure]:
@@ -102,6 +109,7 @@ def macro(
         tp: true positives of each case.
         fp: false positives of each case.
         fn: false negatives of each case.
+        lesion_free: whether a case has no truth lesion.
         weights: how often each case is drawn.
         empty: convention for empty cases.
 
@@ -117,6 +125,8 @@ def macro(
         spread = quantiles(values, weights, (0.5, 0.25, 0.75))
         figures |= {f"{name}_{end}": q for end, q in zip(("median", "q25", "q75"), spread, strict=True)}
     figures["fp_per_scan_median"] = quantile(fp, weights, 0.5)
+    of_free = np.where(np.asarray(lesion_free, bool), np.asarray(fp, np.float64), np.nan)
+    figures["fp_per_lesion_free_scan_median"] = quantile(of_free, weights, 0.5)
     figures["fn_per_scan_median"] = quantile(fn, weights, 0.5)
     sensitivity, precision = figures["sensitivity"], figures["precision"]
     both = sensitivity.value + precision.value

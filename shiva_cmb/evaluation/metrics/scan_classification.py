@@ -4,10 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.metrics.weighted import Measure, auc, drawn, ratio, total
-
-AT_LEAST = (1, 3, 5, 11)
-"""Numbers of lesions at which decisions are made: any, several, the burden classes."""
+from shiva_cmb.evaluation.metrics.weighted import Measure, auc, pooled, ratio
 
 DEFINITIONS: dict[str, str] = {
     "tp": "Scans with at least that many truth lesions and at least that many predicted ones.",
@@ -45,11 +42,14 @@ def classify(
     """
     if at_least < 1:
         raise UsageError(f"expected a number of lesions of at least 1 for a positive scan, got {at_least}")
-    counts, truth, predicted = drawn(weights, truth_count, predicted_count)
+    truth, predicted = np.broadcast_arrays(
+        np.asarray(truth_count, np.float64), np.asarray(predicted_count, np.float64)
+    )
+    undefined = np.isnan(truth) | np.isnan(predicted)
     positive, called = truth >= at_least, predicted >= at_least
-    tp, n = total(positive & called, counts)
-    fp = total(~positive & called, counts).value
-    fn = total(positive & ~called, counts).value
+    outcomes = np.stack([positive & called, ~positive & called, positive & ~called], axis=-1)
+    sums, n = pooled(np.where(undefined[..., None], np.nan, outcomes), weights, 1)
+    tp, fp, fn = np.moveaxis(sums, -1, 0)
     tn = n - tp - fp - fn
 
     def rate(part: np.ndarray, whole: np.ndarray) -> Measure:
@@ -66,5 +66,5 @@ def classify(
         "npv": rate(tn, tn + fn),
         "f1": Measure(ratio(2 * tp, 2 * tp + fp + fn), tp + fp + fn),
         "accuracy": rate(tp + tn, n),
-        "auc": auc(predicted, positive, counts),
+        "auc": auc(predicted, np.where(undefined, np.nan, positive), weights),
     }

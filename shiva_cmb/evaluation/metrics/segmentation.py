@@ -6,10 +6,10 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from shiva_cmb.errors import ImageError, UsageError
-from shiva_cmb.evaluation.lesion_set import LesionSet
+from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.lesion_set import LesionSet, require_same_grid
 from shiva_cmb.evaluation.metrics import weighted
-from shiva_cmb.evaluation.resampling import Measure
+from shiva_cmb.evaluation.metrics.weighted import Measure
 from shiva_cmb.imaging.volume import Grid
 
 DEFINITIONS = {
@@ -32,8 +32,6 @@ DEFINITIONS = {
 """What `voxel_metrics` and `surface_distances` give, one sentence each."""
 
 _UNDEFINED = float("nan")
-_BEYOND_MM = 1e300
-"""Stands for infinity where values are interpolated."""
 
 
 def voxel_metrics(truth: LesionSet, prediction: LesionSet, region_voxels: int) -> dict[str, float]:
@@ -51,7 +49,7 @@ def voxel_metrics(truth: LesionSet, prediction: LesionSet, region_voxels: int) -
         ImageError: if the grids differ.
         UsageError: if the masks have more voxels than the region.
     """
-    _require_same_grid(truth.grid, prediction.grid)
+    require_same_grid(truth.grid, prediction.grid)
     tp = len(np.intersect1d(truth.voxels, prediction.voxels, assume_unique=True))
     fp, fn = len(prediction.voxels) - tp, len(truth.voxels) - tp
     tn = int(region_voxels) - tp - fp - fn
@@ -91,7 +89,7 @@ def surface_distances(truth: LesionSet, prediction: LesionSet) -> dict[str, floa
     Raises:
         ImageError: if the grids differ.
     """
-    _require_same_grid(truth.grid, prediction.grid)
+    require_same_grid(truth.grid, prediction.grid)
     if not len(truth.voxels) or not len(prediction.voxels):
         both = not len(truth.voxels) and not len(prediction.voxels)
         return dict.fromkeys(("hd95_mm", "assd_mm"), _UNDEFINED if both else float("inf"))
@@ -137,25 +135,13 @@ def summary(
         x = np.asarray(of_cases, np.float64)
         finite = np.where(np.isinf(x), np.nan, x)
         measures[f"{name}_mean"] = weighted.mean(finite, weights)
-        # Between infinity and infinity there is nothing to interpolate: NumPy gives NaN there.
-        value, n = weighted.quantile(np.clip(x, -_BEYOND_MM, _BEYOND_MM), weights, 0.5)
-        value = np.where(np.abs(value) > _BEYOND_MM / 4, np.copysign(np.inf, value), value)
-        measures[f"{name}_median"] = Measure(value, n)
+        measures[f"{name}_median"] = weighted.quantile(x, weights, 0.5)
     return measures
 
 
 def _ratio(part: float, whole: float) -> float:
     """A fraction, NaN of nothing."""
     return part / whole if whole else _UNDEFINED
-
-
-def _require_same_grid(truth: Grid, prediction: Grid) -> None:
-    """Voxel indices mean the same place only on one grid."""
-    if truth is not prediction and not truth.matches(prediction):
-        raise ImageError(
-            f"the prediction ({prediction.shape}) is not on the grid of the truth ({truth.shape}):"
-            " resample one to the other first"
-        )
 
 
 def _surface(voxels: NDArray[np.intp], grid: Grid) -> NDArray[np.intp]:

@@ -16,8 +16,8 @@ from shiva_cmb.errors import UsageError
 
 Floats = NDArray[np.float64]
 
-_BLOCK = 2_000_000
-"""Most values in one intermediate array (16 MB): replicates are worked on in blocks of rows."""
+_BLOCK = 1_000_000
+"""Most values in one intermediate array (8 MB): replicates are worked on in blocks of rows."""
 
 
 class Measure(NamedTuple):
@@ -59,8 +59,7 @@ def drawn(weights: ArrayLike | None, *values: ArrayLike) -> tuple[Floats, ...]:
 
 def total(x: ArrayLike, weights: ArrayLike | None = None) -> Measure:
     """Sum; 0 without cases."""
-    counts, values = drawn(weights, x)
-    return Measure(_sum(counts, values), _size(counts, values))
+    return _in_blocks(lambda counts, values: Measure(_sum(counts, values), _size(counts, values)), weights, x)
 
 
 def pooled(x: ArrayLike, weights: ArrayLike | None, axes: int) -> Measure:
@@ -73,15 +72,14 @@ def pooled(x: ArrayLike, weights: ArrayLike | None, axes: int) -> Measure:
     Raises:
         UsageError: if the numbers of cases differ.
     """
-    values = np.asarray(x, np.float64)
+    values = np.asarray(x)
     shape = values.shape[-axes:]
     flat = values.reshape(*values.shape[:-axes], int(np.prod(shape)))
-    counts, _ = drawn(weights, flat.sum(axis=-1))
-    flat = np.where(np.isnan(flat), 0.0, flat)
-    if flat.shape[-2] == 0:
-        flat = np.zeros((*flat.shape[:-2], 1, flat.shape[-1]))
-    summed = counts @ flat if flat.ndim == 2 else np.einsum("...n,...nk->...k", counts, flat)
-    return Measure(summed.reshape(*summed.shape[:-1], *shape), _size(counts, flat[..., 0]))
+    once = _without_gaps(flat) if flat.ndim == 2 else None  # the same for all rows of weights
+    summed, n = _by_rows(
+        lambda counts, block: _pooled(counts, *(once or _without_gaps(block))), weights, flat, behind=1
+    )
+    return Measure(summed.reshape(*summed.shape[:-1], *shape), n)
 
 
 def mean(x: ArrayLike, weights: ArrayLike | None = None) -> Measure:
@@ -92,7 +90,7 @@ def mean(x: ArrayLike, weights: ArrayLike | None = None) -> Measure:
 
 def std(x: ArrayLike, weights: ArrayLike | None = None) -> Measure:
     """Standard deviation with n - 1 in the denominator; NaN under two cases."""
-    return _in_blocks(_std, *drawn(weights, x))
+    return _in_blocks(_std, weights, x)
 
 
 def quantile(x: ArrayLike, weights: ArrayLike | None, q: float) -> Measure:
@@ -108,19 +106,19 @@ def quantiles(x: ArrayLike, weights: ArrayLike | None, levels: Sequence[float]) 
     """
     if not all(0.0 <= level <= 1.0 for level in levels):
         raise UsageError(f"expected quantile levels in [0, 1], got {tuple(levels)}")
-    found = _in_blocks(lambda counts, values: _quantiles(counts, values, levels), *drawn(weights, x))
+    found = _in_blocks(lambda counts, values: _quantiles(counts, values, levels), weights, x)
     return [Measure(found.value[..., k], found.n) for k in range(len(levels))]
 
 
 def pearson(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Measure:
     """Product-moment correlation; NaN under two cases, or where one side is constant."""
-    return _in_blocks(_pearson, *drawn(weights, x, y))
+    return _in_blocks(_pearson, weights, x, y)
 
 
 def spearman(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Measure:
     """Rank correlation, tied values sharing their mean rank; undefined as in `pearson`."""
     return _in_blocks(
-        lambda counts, a, b: _pearson(counts, _ranks(counts, a), _ranks(counts, b)), *drawn(weights, x, y)
+        lambda counts, a, b: _pearson(counts, _ranks(counts, a), _ranks(counts, b)), weights, x, y
     )
 
 
@@ -130,7 +128,7 @@ def icc(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Measure
     Undefined (NaN) under two cases, or where nothing but the error varies and the formula divides by 0.
     Source: McGraw and Wong, Forming inferences about some intraclass correlation coefficients, 1996, table 4.
     """
-    return _in_blocks(_icc, *drawn(weights, x, y))
+    return _in_blocks(_icc, weights, x, y)
 
 
 def auc(score: ArrayLike, positive: ArrayLike, weights: ArrayLike | None = None) -> Measure:
@@ -138,20 +136,59 @@ def auc(score: ArrayLike, positive: ArrayLike, weights: ArrayLike | None = None)
 
     The chance that a positive case scores above a negative one, ties counting half (Mann-Whitney).
     """
-    return _in_blocks(_auc, *drawn(weights, score, np.asarray(positive, np.float64)))
+    return _in_blocks(_auc, weights, score, np.asarray(positive, np.float64))
 
 
-def _in_blocks(statistic: Callable[..., Measure], *arrays: Floats) -> Measure:
-    """Call a statistic on blocks of rows of those arrays that have rows."""
-    rows = max((len(array) for array in arrays if array.ndim == 2), default=1)
-    step = max(1, _BLOCK // arrays[0].shape[-1])
+def _in_blocks(statistic: Callable[..., Measure], weights: ArrayLike | None, *values: ArrayLike) -> Measure:
+    """Call a statistic of `drawn` weights and values on blocks of rows."""
+    return _by_rows(lambda counts, *arrays: statistic(*drawn(counts, *arrays)), weights, *values)
+
+
+def _by_rows(
+    function: Callable[..., Measure], weights: ArrayLike | None, *values: ArrayLike, behind: int = 0
+) -> Measure:
+    """Call a function on blocks of rows of those arrays that have rows.
+
+    Only a block at a time becomes floats: weights are small whole numbers, and there may be many.
+
+    Args:
+        function: of weights and values.
+        weights: None, (N,) or (B, N).
+        values: shape (N, ...) or (B, N, ...).
+        behind: number of axes of the values behind the cases.
+    """
+    arrays = [None if weights is None else np.asarray(weights), *(np.asarray(value) for value in values)]
+    axes = [2, *[2 + behind] * len(values)]
+    stacked = [array is not None and array.ndim == n for array, n in zip(arrays, axes, strict=True)]
+    tall = [array for array, has_rows in zip(arrays, stacked, strict=True) if has_rows and array is not None]
+    rows = max((len(array) for array in tall), default=1)
+    step = max(1, _BLOCK // max((max(array[:1].size, 1) for array in tall), default=1))
     if rows <= step:
-        return statistic(*arrays)
+        return function(*arrays)
+
+    def block(array: NDArray[Any] | None, has_rows: bool, first: int) -> NDArray[Any] | None:
+        return array[first : first + step] if array is not None and has_rows and len(array) > 1 else array
+
     parts = [
-        statistic(*(a[first : first + step] if a.ndim == 2 and len(a) > 1 else a for a in arrays))
+        function(*(block(array, has_rows, first) for array, has_rows in zip(arrays, stacked, strict=True)))
         for first in range(0, rows, step)
     ]
     return Measure(np.concatenate([part.value for part in parts]), np.concatenate([part.n for part in parts]))
+
+
+def _without_gaps(x: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Values (..., N, K) with 0 for NaN, and their sums of each case, NaN where one was."""
+    flat = np.asarray(x, np.float64)
+    return np.where(np.isnan(flat), 0.0, flat), flat.sum(axis=-1)
+
+
+def _pooled(weights: NDArray[Any] | None, flat: Floats, of_case: Floats) -> Measure:
+    """Sums of what `_without_gaps` gives, see `pooled`."""
+    counts, _ = drawn(weights, of_case)
+    if flat.shape[-2] == 0:
+        flat = np.zeros((*flat.shape[:-2], 1, flat.shape[-1]))
+    summed = counts @ flat if flat.ndim == 2 else np.einsum("...n,...nk->...k", counts, flat)
+    return Measure(summed, _size(counts, flat[..., 0]))
 
 
 def _dot(counts: Floats, values: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """Which prediction belongs to which truth: cases out of folders, lists and tables."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,8 @@ class CaseList:
     """Cases without a prediction."""
     extra: tuple[str, ...] = ()
     """Predictions without a truth, by the name of their case; not judged."""
+    notes: tuple[str, ...] = ()
+    """What was said while they were found: files left out, cases without a row or an image, and so on."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,17 @@ def pair_cases(
             `mask` and `regions`, and any columns to group by.
         images: like `truth`, with a column `image` in a table; the same for `masks` and `regions`. Where both
             these and the case table name a file, these count.
-        note: is told what was left out and what is missing.
+        note: is told what was left out and what is missing; `CaseList.notes` holds it too.
 
     Raises:
         DataError: if something does not exist, nothing pairs, or a case has several files.
     """
+    notes: list[str] = []
+
+    def remark(line: str) -> None:
+        notes.append(line)
+        note(line)
+
     ours = read_source(truth, "truth", TRUTH_COLUMNS)
     theirs = read_source(prediction, "prediction", PREDICTION_COLUMNS, probability="probability")
     ours, theirs = without_folder(ours, theirs), without_folder(theirs, ours)
@@ -101,19 +110,18 @@ def pair_cases(
             f"{ours.path}: the case {ours.without_file[0]!r} has no truth; a scan without bleeds needs an"
             " all-zero image"
         )
-    references, predictions = _pair(ours, theirs, note)
+    references, predictions = _pair(ours, theirs, remark)
     names = sorted(references, key=_natural)
-    rows = facts_of_cases(names, references, table, note)
+    rows = facts_of_cases(names, references, table, remark)
     cases = [_case(name, references[name], predictions.get(name), rows[name]) for name in names]
     for role, source in (("image", images), ("mask", masks), ("regions", regions)):
         if source is not None:
-            cases = _with_role(
-                cases, references, role, read_source(source, role, (role, "path", "file")), note
-            )
-    _tell_same_files(cases, note)
+            files = read_source(source, role, (role, "path", "file"))
+            cases = _with_role(cases, references, role, files, remark)
+    _tell_same_files(cases, remark)
     missing = tuple(case.name for case in cases if case.prediction is None)
     extra = tuple(sorted(predictions.keys() - references.keys(), key=_natural))
-    return CaseList(tuple(cases), missing, extra)
+    return CaseList(tuple(cases), missing, extra, tuple(notes))
 
 
 def _case(name: str, reference: Item, found: _Predicted | None, row: RowFacts) -> EvaluationCase:
@@ -160,7 +168,8 @@ def _chooser(role: str, items: Sequence[Item]) -> Callable[[str, list[Item]], It
         for kind in _KINDS[role]:
             best = [item for item in group if item.kind == kind]
             if best:
-                return _only(role, name, best, group)
+                # beside what only adds to a case there may be other kinds, such as derivatives of its runs
+                return _only(role, name, best, group if role == "truth" else best)
         return None
 
     return choose
@@ -221,11 +230,14 @@ def _with_role(
     if source.is_one_file and len(cases) == 1:
         found = {0: source.items[0].path}
     else:
+        # where names say which files are meant, entities of the others must not split the cases further
+        named = [item for item in source.items if item.kind == _KINDS[role][0] or item.table is not None]
+        files = named or source.items
         ours, theirs = pair_items(
             items,
-            source.items,
+            files,
             lambda name, group: _only("truth", name, group, group),
-            _chooser(role, source.items),
+            _chooser(role, files),
         )
         found = {place[id(item)]: theirs[name].path for name, item in ours.items() if name in theirs}
         if not found:
@@ -250,7 +262,12 @@ def _with_role(
 
 
 def _tell_same_files(cases: Sequence[EvaluationCase], note: Note) -> None:
-    same = [c.name for c in cases if c.prediction is not None and c.prediction.samefile(c.truth)]
+    # a link without its file has a real path too
+    same = [
+        case.name
+        for case in cases
+        if case.prediction is not None and os.path.realpath(case.prediction) == os.path.realpath(case.truth)
+    ]
     if same:
         note(f"truth and prediction are the same file in {len(same)} cases: {_examples(same)}")
 

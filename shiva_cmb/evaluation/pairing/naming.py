@@ -48,7 +48,8 @@ _ENDING = re.compile(
 _ENTITY = re.compile(r"([A-Za-z0-9]+)-([A-Za-z0-9.+]+)")
 _IGNORED_ENTITIES = frozenset({"desc", "space", "label", "res", "den"})
 """BIDS entities that name a derivative, not an acquisition."""
-_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+NIFTI_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+"""How the name of an image ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class Item:
     @cached_property
     def _ending_words(self) -> tuple[str, tuple[str, ...]]:
         """The file name without extension and known endings; the endings, in lower case."""
-        stem, words = _NIFTI.sub("", self.path.name), []
+        stem, words = NIFTI_ENDING.sub("", self.path.name), []
         while match := _ENDING.search(stem):
             words.append(match[1].lower())
             stem = stem[: match.start()]
@@ -96,7 +97,8 @@ class Item:
     @cached_property
     def entities(self) -> dict[str, str]:
         """BIDS entities of folders and name that say which acquisition it is; empty without `sub`."""
-        parts = [self.case] if self.case is not None else [*self.folders, _NIFTI.sub("", self.path.name)]
+        stem = NIFTI_ENDING.sub("", self.path.name)
+        parts = [*self.folders, stem] if self.case is None else [self.case]
         found: dict[str, str] = {}
         for number, part in enumerate(parts):
             for chunk in part.split("_"):
@@ -200,7 +202,7 @@ def _telling_parts(items: Sequence[Item], keep_modality: bool) -> list[tuple[str
     telling = [tuple(part for part in parts if part not in common) for parts in everything]
     if not all(telling):
         telling = everything
-    return [p or (_NIFTI.sub("", i.path.name),) for p, i in zip(telling, items, strict=True)]
+    return [p or (NIFTI_ENDING.sub("", i.path.name),) for p, i in zip(telling, items, strict=True)]
 
 
 def _choose(

@@ -1,16 +1,13 @@
 """Where images come from: a folder, a BIDS tree, one file, a list of paths, or a table."""
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shiva_cmb.errors import DataError
-from shiva_cmb.evaluation.pairing.naming import Item
+from shiva_cmb.evaluation.pairing.naming import NIFTI_ENDING, Item
 from shiva_cmb.tables import is_missing, read_table
-
-_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 CASE_COLUMNS = ("case", "participant_id")
 """Columns that name a case; `session_id` is added to the second, as in BIDS."""
@@ -69,17 +66,20 @@ def without_folder(source: Source, other: Source) -> Source:
 
 def is_nifti(path: str | Path) -> bool:
     """Whether a name ends as a NIfTI file's does, in upper or lower case."""
-    return bool(_NIFTI.search(str(path)))
+    return bool(NIFTI_ENDING.search(str(path)))
 
 
 def existing_file(cell: str, table: Path, line: int, what: str) -> Path:
     """A path in a table or list, relative to its folder.
 
+    A link whose file is not there counts: some data sets hold links to files that are fetched when wanted
+    (git-annex), and without one of them the other cases can still be judged.
+
     Raises:
         DataError: if it does not exist.
     """
     path = table.parent / Path(cell).expanduser()
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         raise DataError(f"{table}, line {line}: the {what} {path} does not exist")
     return path
 

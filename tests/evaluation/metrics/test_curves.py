@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.metrics import curves
 from shiva_cmb.evaluation.metrics.curves import (
     DEFINITIONS,
     FREE_RESPONSE_RATES,
@@ -17,6 +18,7 @@ from shiva_cmb.evaluation.metrics.curves import (
     operating_points,
     precision_recall,
     sensitivity_at,
+    summary,
 )
 
 # Two scans with three lesions and one, three thresholds: TP, FP, FN.
@@ -155,13 +157,35 @@ def test_a_rate_that_no_threshold_reaches_is_said() -> None:
         best_by_f1(one_scan([(0, 0, 0)]))
 
 
+def test_a_point_that_finds_nothing_is_not_chosen() -> None:
+    blind = one_scan([(0, 2, 1)], [(0, 0, 1)])
+    with pytest.raises(UsageError, match="nothing in the sweep finds a lesion"):
+        best_by_f1(blind)
+    with pytest.raises(UsageError, match=r"1 false positives per scan or fewer: .*finds a lesion"):
+        best_by_fp_rate(blind, 1)
+    # a lesion is found, but only with more false alarms than wanted
+    with pytest.raises(UsageError, match=r"0\.5 false positives per scan or fewer: .*finds a lesion"):
+        best_by_fp_rate(one_scan([(1, 2, 0)], [(0, 0, 1)]), 0.5)
+
+
+def test_all_figures_come_from_counts_that_are_pooled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, weights = random_counts((5, 8)), np.array([[2, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    expected = {
+        "free_response_score": free_response_score(counts, weights),
+        "average_precision": average_precision(counts, weights),
+        "sensitivity_at_2_fp_per_scan": sensitivity_at(counts, 2, weights),
+    }
+    pool, calls = curves.pooled, []
+    monkeypatch.setattr(curves, "pooled", lambda *args: calls.append(1) or pool(*args))
+    figures = summary(counts, weights)
+    assert len(calls) == 1
+    for name, measure in expected.items():
+        np.testing.assert_array_equal(figures[name].value, measure.value)
+        np.testing.assert_array_equal(figures[name].n, measure.n)
+
+
 def test_every_figure_is_defined_in_one_sentence() -> None:
     rates = {f"sensitivity_at_{rate:g}_fp_per_scan" for rate in FREE_RESPONSE_RATES}
-    assert set(DEFINITIONS) == rates | {
-        "free_response_score",
-        "average_precision",
-        "froc",
-        "precision_recall",
-    }
+    assert set(DEFINITIONS) == rates | {"free_response_score", "average_precision"} == set(summary(COUNTS))
     assert "most 0.125 false positives" in DEFINITIONS["sensitivity_at_0.125_fp_per_scan"]
     assert all(text.endswith(".") for text in DEFINITIONS.values())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.evaluation.metrics import weighted
+from shiva_cmb.evaluation.metrics import detection, scan_classification, weighted
 from shiva_cmb.evaluation.metrics.weighted import Measure
 
 VALUES = st.one_of(
@@ -250,3 +250,47 @@ def test_many_cases_need_little_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 24e6 + 12 * 16e6  # the weights, and a dozen blocks of two million values
+
+
+def test_only_a_part_of_many_weights_becomes_floats_at_once() -> None:
+    rng = np.random.default_rng(0)
+    tp, fp, fn = (rng.integers(0, 4, 20_000) for _ in range(3))
+    weights = rng.integers(0, 3, (1000, 20_000), np.int16)  # 40 MB, as floats 160
+    functions: list[Callable[[], object]] = [
+        lambda: weighted.mean(tp, weights),
+        lambda: weighted.std(tp, weights),
+        lambda: weighted.pooled(np.stack([tp, fp], -1), weights, 1),
+        lambda: detection.micro(tp, fp, fn, tp + fn == 0, weights),
+        lambda: scan_classification.classify(tp, fp, 1, weights),
+    ]
+    for function in functions:
+        tracemalloc.start()
+        try:
+            function()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 100e6
+
+
+def test_blocks_of_rows_change_no_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    weights, x = rng.integers(0, 3, (7, 10)), rng.integers(0, 4, (7, 10, 2)).astype(float)
+    x[2, 3] = np.nan
+
+    def results() -> list[Measure]:
+        return [
+            weighted.total(x[0, :, 0], weights),
+            weighted.total(x[..., 0], None),
+            weighted.pooled(x[0], weights, 1),
+            weighted.pooled(x, weights, 1),
+            weighted.pooled(x, weights[0], 1),
+            weighted.pooled(x, None, 1),
+            weighted.auc(x[..., 0], x[0, :, 1] > 1, weights),
+        ]
+
+    whole = results()
+    monkeypatch.setattr(weighted, "_BLOCK", 25)
+    for part, all_at_once in zip(results(), whole, strict=True):
+        np.testing.assert_allclose(part.value, all_at_once.value)
+        np.testing.assert_array_equal(part.n, all_at_once.n)

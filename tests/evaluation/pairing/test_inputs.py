@@ -380,6 +380,80 @@ def test_other_mistakes(tmp_path: Path) -> None:
         pair(text(tmp_path / "t.csv", "case,truth", "p1,", "p2,p/p1.nii"), theirs)
 
 
+def test_a_link_without_its_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    # git-annex trees hold links to files that were not fetched
+    ours = tree(tmp_path / "t", "p1_mask.nii", "p2_mask.nii", "p3_mask.nii")
+    theirs = tree(tmp_path / "p", "p1.nii", "p2.nii", "p3.nii")
+    for path in (ours / "p1_mask.nii", theirs / "p2.nii"):
+        path.unlink()
+        path.symlink_to(tmp_path / "annex" / path.name)
+    found = pair(ours, theirs)
+    assert [case.prediction for case in found.cases] == [theirs / f"p{k}.nii" for k in (1, 2, 3)]
+    table = text(
+        tmp_path / "t.csv", "case,truth,prediction", *(f"p{k},t/p{k}_mask.nii,p/p{k}.nii" for k in (1, 2, 3))
+    )
+    assert [case.name for case in pair(table, table).cases] == ["p1", "p2", "p3"]
+    # two links to the same missing file are the same file
+    (theirs / "p1.nii").unlink()
+    (theirs / "p1.nii").symlink_to(tmp_path / "annex" / "p1_mask.nii")
+    notes: list[str] = []
+    pair_cases(ours, theirs, note=notes.append)
+    assert len(notes) == 1
+    assert "the same file in 1 cases: 'p1'" in notes[0]
+
+
+@pytest.mark.parametrize("role", ["image", "mask", "regions"])
+@pytest.mark.parametrize("run", ["", "_run-1"])
+@pytest.mark.parametrize("what", ["prob", "dseg"])
+def test_derivatives_of_a_case_are_no_rivals_of_its_images(
+    tmp_path: Path, role: str, run: str, what: str
+) -> None:
+    # the derivative has the entity `run`, the image does not; both have the subject
+    endings = {"image": "T2starw", "mask": "desc-brain_mask", "regions": "synthseg"}
+    bids = tree(
+        tmp_path / "bids",
+        *(f"sub-{k}/anat/sub-{k}_{endings[role]}.nii.gz" for k in (1, 2)),
+        *(f"derivatives/cmb/sub-{k}/sub-{k}_run-1_desc-cmb_{what}.nii.gz" for k in (1, 2)),
+    )
+    ours = tree(tmp_path / "t", *(f"sub-{k}{run}_mask.nii.gz" for k in (1, 2)))
+    theirs = tree(tmp_path / "p", *(f"sub-{k}{run}_labels.nii.gz" for k in (1, 2)))
+    more = {"image": "images", "mask": "masks", "regions": "regions"}[role]
+    found = pair(ours, theirs, **{more: bids})
+    assert [getattr(case, role) for case in found.cases] == [
+        bids / f"sub-{k}/anat/sub-{k}_{endings[role]}.nii.gz" for k in (1, 2)
+    ]
+    # a second one of the same kind is a rival still
+    tree(bids, f"derivatives/x/sub-1_acq-x_{endings[role]}.nii.gz")
+    with pytest.raises(DataError, match=f"two {role} files for the case"):
+        pair(ours, theirs, **{more: bids})
+
+
+def test_derivatives_are_no_rivals_of_images_whose_names_say_nothing(tmp_path: Path) -> None:
+    bids = tree(
+        tmp_path / "bids",
+        *(f"sub-{k}/anat/sub-{k}_GRE3D.nii.gz" for k in (1, 2)),
+        *(f"derivatives/cmb/sub-{k}_run-1_desc-cmb_dseg.nii.gz" for k in (1, 2)),
+    )
+    ours = tree(tmp_path / "t", "sub-1_mask.nii.gz", "sub-2_mask.nii.gz")
+    theirs = tree(tmp_path / "p", "sub-1_labels.nii.gz", "sub-2_labels.nii.gz")
+    found = pair(ours, theirs, images=bids)
+    assert [case.image and case.image.name for case in found.cases] == [
+        *("sub-1_GRE3D.nii.gz", "sub-2_GRE3D.nii.gz")
+    ]
+
+
+def test_everything_that_was_said_is_kept(tmp_path: Path) -> None:
+    ours = tree(tmp_path / "t", "p1_mask.nii", "p2_mask.nii", "p2_swi.nii", "p1_brain_mask.nii")
+    theirs = tree(tmp_path / "p", "p1_mask.nii")
+    (theirs / "p2_mask.nii").symlink_to(ours / "p2_mask.nii")
+    table = text(tmp_path / "c.csv", "case,te", "p2,7", "p9,5")
+    notes: list[str] = []
+    found = pair_cases(ours, theirs, table=table, images=ours, note=notes.append)
+    assert found.notes == tuple(notes)
+    for said in ("left out by name", "belong to no case", "have no row", "have no image", "the same file"):
+        assert sum(said in line for line in found.notes) == 1, said
+
+
 def test_the_same_file_on_both_sides_is_said(tmp_path: Path) -> None:
     folder = tree(tmp_path / "t", "p1_mask.nii", "p2_mask.nii")
     notes: list[str] = []
