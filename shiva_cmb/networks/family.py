@@ -1,14 +1,14 @@
 """The SHIVA family of 3-D U-Nets, described by numbers: settings only, no Keras."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from shiva_cmb.errors import ModelError
+from shiva_cmb.networks.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
-class ShivaUNet:
+class ShivaUNet(NetworkSettings):
     """One member of the family. The defaults are the published `Unet3Dv2-10.7.2-1.8`.
 
     The published names read `<first filters>.<levels>.<convolutions per level>-<growth>`. What is known of
@@ -28,6 +28,8 @@ class ShivaUNet:
     176, every voxel counts, and TensorFlow's graph optimiser finds no padding before a convolution to get
     wrong.
     """
+
+    architecture: ClassVar[str] = "shiva_unet"
 
     first_filters: int = 10
     """Filters of the first level."""
@@ -53,14 +55,14 @@ class ShivaUNet:
     """After each normalisation."""
 
     def __post_init__(self) -> None:
-        _require(self.first_filters >= 1, "first_filters", "at least 1", self.first_filters)
-        _require(1 <= self.levels <= 9, "levels", "1 to 9", self.levels)
-        _require(self.convs >= 1, "convs", "at least 1", self.convs)
-        _require(0.5 <= self.growth <= 4, "growth", "0.5 to 4", self.growth)
-        _require(0 <= self.dropout_first < 1, "dropout_first", "0 to below 1", self.dropout_first)
-        _require(0 <= self.dropout < 1, "dropout", "0 to below 1", self.dropout)
-        _require(self.head_filters >= 0, "head_filters", "0 or more", self.head_filters)
-        _require(self.activation in ("swish", "relu"), "activation", "swish or relu", self.activation)
+        self._require(self.first_filters >= 1, "first_filters", "at least 1")
+        self._require(1 <= self.levels <= 9, "levels", "1 to 9")
+        self._require(self.convs >= 1, "convs", "at least 1")
+        self._require(0.5 <= self.growth <= 4, "growth", "0.5 to 4")
+        self._require(0 <= self.dropout_first < 1, "dropout_first", "0 to below 1")
+        self._require(0 <= self.dropout < 1, "dropout", "0 to below 1")
+        self._require(self.head_filters >= 0, "head_filters", "0 or more")
+        self._require(self.activation in ("swish", "relu"), "activation", "swish or relu")
 
     @property
     def filters(self) -> tuple[int, ...]:
@@ -69,31 +71,6 @@ class ShivaUNet:
         while len(widths) < self.levels:
             widths.append(max(1, round(self.growth * widths[-1])))
         return tuple(widths)
-
-    @classmethod
-    def from_arguments(cls, arguments: dict[str, Any]) -> "ShivaUNet":
-        """Settings from the `arguments` of a bundle's `architecture`.
-
-        Raises:
-            ModelError: if an argument is unknown, of the wrong type or out of range.
-        """
-        known = {field.name: type(field.default) for field in fields(cls)}
-        for key, value in arguments.items():
-            if key not in known:
-                raise ModelError(
-                    f"unknown argument {key!r} of shiva_unet: the known ones are {', '.join(known)}"
-                )
-            number = not isinstance(value, bool) and isinstance(value, int)
-            if not (type(value) is known[key] or (known[key] is float and number)):
-                raise ModelError(
-                    f"argument {key} of shiva_unet: expected {known[key].__name__}, got {value!r}"
-                )
-        return cls(**arguments)
-
-
-def _require(valid: bool, name: str, expected: str, received: object) -> None:
-    if not valid:
-        raise ModelError(f"argument {name} of shiva_unet: expected {expected}, got {received!r}")
 
 
 PUBLISHED = MappingProxyType(

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from shiva_cmb.networks.blocks import conv_level, upsample_to
+from shiva_cmb.networks.blocks import conv_level, probability, upsample_to
 from shiva_cmb.networks.family import ShivaUNet
 
 
@@ -25,9 +25,7 @@ def shiva_unet(settings: ShivaUNet, input_shape: tuple[int, int, int, int]) -> k
     if settings.head_filters:
         widths = [settings.head_filters] * settings.convs
         features = conv_level(features, widths, "head", activation=settings.activation)
-    # Always float32, whatever the precision policy: NIfTI has no float16.
-    outputs = layers.Conv3D(1, 1, activation="sigmoid", dtype="float32", name="probability")(features)
-    return keras.Model(inputs, outputs, name="shiva_unet")
+    return keras.Model(inputs, probability(features), name="shiva_unet")
 
 
 def _encode(settings: ShivaUNet, inputs: Any) -> tuple[list[Any], Any]:

@@ -10,11 +10,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from shiva_cmb.networks import PUBLISHED, build_network
+from tests.networks.one_function import ODD, check_one_function, image_of, trained_looking
 
-ODD = (13, 19, 11)
 THIN = {"first_filters": 2, "growth": 1.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": {"levels": 4},
@@ -31,59 +30,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def trained_looking(arguments: dict[str, Any], shape: tuple[int, int, int]) -> keras.Model:
-    """A network whose every weight matters: running statistics and scales are not at their start values."""
-    keras.utils.set_random_seed(0)
-    model = build_network("shiva_unet", arguments, (*shape, 1))
-    rng = np.random.default_rng(1)
-    model.set_weights([w * rng.uniform(0.8, 1.2) + rng.uniform(-0.05, 0.05) for w in model.get_weights()])
-    return model
-
-
-def image_of(shape: tuple[int, int, int], batch: int = 2) -> NDArray[np.float32]:
-    return np.random.default_rng(2).random((batch, *shape, 1), dtype=np.float32)
-
-
 @pytest.mark.parametrize("arguments", VARIANTS.values(), ids=VARIANTS.keys())
 def test_eager_equals_compiled_equals_exported(arguments: dict[str, Any], tmp_path: Path) -> None:
-    model = trained_looking({**THIN, **arguments}, ODD)
-    image = image_of(ODD)
-    eager = np.asarray(model(image, training=False))
-    assert eager.shape == (2, *ODD, 1)
-    assert eager.dtype == np.float32
-    assert eager.min() >= 0
-    assert eager.max() <= 1
-    assert eager.std() > 1e-4, "a constant map agrees with anything"
-
-    compiled = tf.function(lambda x: model(x, training=False))(image).numpy()
-    np.testing.assert_allclose(compiled, eager, atol=2e-6)
-    np.testing.assert_allclose(model.predict(image, verbose=0), eager, atol=2e-6)
-
-    model.export(tmp_path / "saved", verbose=False)
-    loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    served = loaded.serve(image).numpy()
-    np.testing.assert_allclose(served, eager, atol=2e-6)
-
-    import openvino
-
-    core = openvino.Core()
-    converted = core.compile_model(
-        core.read_model(tmp_path / "saved"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
-    np.testing.assert_allclose(converted(image)[0], eager, atol=2e-6)
+    model = trained_looking("shiva_unet", {**THIN, **arguments}, ODD)
+    check_one_function(model, image_of(ODD), tmp_path, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks_build_at_any_size(name: str) -> None:
     settings = PUBLISHED[name]
     arguments = {"levels": settings.levels, "residual": settings.residual, **THIN}
-    model = trained_looking(arguments, ODD)
+    model = trained_looking("shiva_unet", arguments, ODD)
     image = image_of(ODD, batch=1)
     np.testing.assert_allclose(model.predict(image, verbose=0), np.asarray(model(image)), atol=2e-6)
 
 
 def test_h5_loads_in_plain_keras(tmp_path: Path) -> None:
-    model = trained_looking({**THIN, "levels": 3, "residual": True}, ODD)
+    model = trained_looking("shiva_unet", {**THIN, "levels": 3, "residual": True}, ODD)
     image = image_of(ODD, batch=1)
     model.save(tmp_path / "fold_0.h5")
     np.save(tmp_path / "image.npy", image)
@@ -131,7 +94,7 @@ def test_published_grid_eager_equals_compiled(name: str, tmp_path: Path) -> None
     shape = (160, 214, 176)
     settings = PUBLISHED[name]
     arguments = {"levels": settings.levels, "residual": settings.residual, **THIN, "head_filters": 2}
-    model = trained_looking(arguments, shape)
+    model = trained_looking("shiva_unet", arguments, shape)
     image = image_of(shape, batch=1)
     eager = np.asarray(model(image, training=False))
     assert eager.shape == (1, *shape, 1)
