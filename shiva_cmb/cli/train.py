@@ -32,12 +32,27 @@ def train(
         bool, typer.Option("--mask-input", help="Set everything outside the brain mask to zero.")
     ] = False,
     network: Annotated[
-        str | None, typer.Option(help="A published network: Unet3Dv2-10.7.2-1.8 or ResUnet3D-8.9.2-1.5.")
+        str | None,
+        typer.Option(
+            help="Unet3Dv2-10.7.2-1.8 or ResUnet3D-8.9.2-1.5 (published SHIVA networks), plain_unet, "
+            "residual_unet, monai_unet, segresnet, attention_unet or unetr."
+        ),
     ] = None,
-    filters: Annotated[int | None, typer.Option(help="Filters of the first level.")] = None,
-    levels: Annotated[int | None, typer.Option(help="Levels of resolution.")] = None,
-    growth: Annotated[float | None, typer.Option(help="Factor of the filters from level to level.")] = None,
-    residual: Annotated[bool | None, typer.Option("--residual/--plain", help="Residual blocks.")] = None,
+    filters: Annotated[int | None, typer.Option(help="SHIVA networks: filters of the first level.")] = None,
+    levels: Annotated[int | None, typer.Option(help="SHIVA networks: levels of resolution.")] = None,
+    growth: Annotated[
+        float | None, typer.Option(help="SHIVA networks: factor of the filters from level to level.")
+    ] = None,
+    residual: Annotated[
+        bool | None, typer.Option("--residual/--plain", help="SHIVA networks: residual blocks.")
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="Terms joined by +, each [WEIGHT*]NAME[:NUMBERS]: dice, tversky:0.3,0.7, "
+            "focal_tversky:0.3,0.7,3, bce, ce:5, focal:0.25,2, dicece. Default ce:5+dice."
+        ),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Learning rate at the start.")] = None,
     modality: Annotated[str | None, typer.Option(help="swi or t2s. Default swi.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the patches.")] = 0,
@@ -48,6 +63,7 @@ def train(
         "steps_per_epoch": steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "loss": loss,
         "modality": modality,
         "shape": None if grid is None else values.three_counts(grid, "--grid"),
         "spacing_mm": None if spacing_mm is None else values.three(spacing_mm, "--spacing-mm"),
@@ -79,19 +95,11 @@ def _settings(
     scaling: str | None,
 ) -> Any:
     from shiva_cmb.imaging import Scaling
-    from shiva_cmb.networks import PUBLISHED
     from shiva_cmb.training import TrainingSettings
 
     base = TrainingSettings()
-    chosen = base.network
-    if network is not None:
-        if network not in PUBLISHED:
-            raise UsageError(f"--network {network}: expected one of {', '.join(PUBLISHED)}")
-        chosen = PUBLISHED[network]
     changes = {name: value for name, value in given.items() if value is not None}
-    changes["network"] = replace(
-        chosen, **{name: value for name, value in architecture.items() if value is not None}
-    )
+    changes["network"] = _network(base.network, network, architecture)
     if patch == "whole":
         changes["patch"] = None
     elif patch is not None:
@@ -99,6 +107,20 @@ def _settings(
     if scaling is not None:
         changes["scaling"] = Scaling(scheme=scaling)  # type: ignore[arg-type]  # checked there
     return replace(base, **changes)
+
+
+def _network(default: Any, name: str | None, changes: dict[str, Any]) -> Any:
+    """The settings of the network of that name, with the given ones replaced."""
+    from shiva_cmb.networks import ARCHITECTURES, PUBLISHED, ShivaUNet
+
+    known = {**PUBLISHED, **{key: settings() for key, settings in ARCHITECTURES.items()}}
+    if name is not None and name not in known:
+        raise UsageError(f"--network {name}: expected one of {', '.join(known)}")
+    chosen = default if name is None else known[name]
+    given = {key: value for key, value in changes.items() if value is not None}
+    if given and not isinstance(chosen, ShivaUNet):
+        raise UsageError(f"--filters, --levels, --growth and --residual are not for {name}")
+    return replace(chosen, **given)
 
 
 class _Bars:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from shiva_cmb.errors import DataError
 from shiva_cmb.networks import build_network
 from shiva_cmb.training.batches import FixedBatches, TrainingBatches
-from shiva_cmb.training.losses import bleed_loss
+from shiva_cmb.training.losses import training_loss
 from shiva_cmb.training.prepare import PreparedCase
 from shiva_cmb.training.sampling import validation_places
 from shiva_cmb.training.settings import TrainingSettings
@@ -61,12 +61,12 @@ def fit_fold(
         DataError: if the loss is not finite.
     """
     keras.utils.set_random_seed(seed)
-    model = _network(settings, settings.patch_shape)
+    model = _network(settings, settings.patch_shape, training=True)
     start_from_rarity(model)
     # XLA takes minutes to compile 3-D convolutions for a CPU and makes them slower there.
     model.compile(
         keras.optimizers.Adam(learning_rate(settings), clipnorm=LARGEST_STEP),
-        bleed_loss(settings.positive_weight),
+        training_loss(settings.loss_settings),
         jit_compile=False,
     )
     places = validation_places(np.random.default_rng(seed), validation, settings.patch_shape)
@@ -78,9 +78,12 @@ def fit_fold(
         callbacks=[keeper],
         verbose=0,
     )
+    model.load_weights(keeper.path)
     keras.utils.clear_session()
     whole = _network(settings, settings.shape)
-    whole.load_weights(keeper.path)
+    # By name: what was added for training alone is left behind, and crops differ with the size.
+    for layer in (layer for layer in whole.layers if layer.weights):
+        layer.set_weights(model.get_layer(layer.name).get_weights())
     save_quietly(whole, path)
     keeper.path.unlink()
     return FitResult(keeper.best_epoch, keeper.best_loss)
@@ -99,10 +102,13 @@ def learning_rate(settings: TrainingSettings) -> keras.optimizers.schedules.Lear
 
 
 def start_from_rarity(model: keras.Model) -> None:
-    """Set the output's bias so that the untrained network gives about `FIRST_PROBABILITY` everywhere."""
-    output = model.get_layer("probability")
-    kernel, bias = output.get_weights()
-    output.set_weights([kernel, np.full_like(bias, np.log(FIRST_PROBABILITY / (1.0 - FIRST_PROBABILITY)))])
+    """Set the outputs' biases so that the untrained network gives about `FIRST_PROBABILITY` everywhere."""
+    for layer in model.layers:
+        # An output that ends in a plain activation has its bias in the layer called `logits`.
+        if layer.weights and (layer.name.startswith("probability") or layer.name == "logits"):
+            kernel, bias = layer.get_weights()
+            first = np.full_like(bias, np.log(FIRST_PROBABILITY / (1.0 - FIRST_PROBABILITY)))
+            layer.set_weights([kernel, first])
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -140,5 +146,8 @@ def save_quietly(model: keras.Model, path: Path) -> None:
         logger.setLevel(level)
 
 
-def _network(settings: TrainingSettings, shape: tuple[int, int, int]) -> keras.Model:
-    return build_network("shiva_unet", asdict(settings.network), (*shape, 1))
+def _network(
+    settings: TrainingSettings, shape: tuple[int, int, int], *, training: bool = False
+) -> keras.Model:
+    network = settings.network
+    return build_network(network.architecture, network.as_arguments(), (*shape, 1), training=training)

@@ -1,47 +1,176 @@
-"""What the networks are trained to lower, on `keras.ops`."""
+"""What the networks are trained to lower, on `keras.ops`.
+
+Each sample counts by itself: pooling the batch would hide that most patches hold no bleed at all. Keras' own
+Dice and Tversky losses say 1 for these even if the prediction is perfect; here that costs nothing.
+
+References are 0 or 1, and `IGNORED` or any other value from 1.5 where nobody knows: such voxels count neither
+way in any loss. A sample that is ignored altogether costs 0. All sums are in float32.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 from keras import ops
 
+from shiva_cmb.training.loss_spec import LossSettings, LossTerm
+
+IGNORED = (2, 255)
+"""Usual values of voxels to be ignored."""
+
 DICE_SMOOTHING = 1.0
 """Voxels added above and below: makes 1 - Dice fall to 0 for an empty prediction of an empty reference."""
 
+TVERSKY_SMOOTHING = 1.0
+"""The same for the Tversky index, whose denominator is half that of Dice."""
 
-def bleed_loss(positive_weight: float) -> Callable[[Any, Any], Any]:
-    """Weighted cross-entropy plus soft Dice loss.
+POWER_OFFSET = 1e-6
+"""Keeps the slope of the focal Tversky loss finite where the loss is 0."""
 
-    Each sample counts by itself. Pooling the batch would hide that most patches hold no bleed at all, and
-    Keras' own Dice loss says 1 for these even if the prediction is perfect.
+LEAST = 1e-7
+"""Below this, an error counts as this in the focal factor, whose slope may be infinite at 0."""
 
-    Args:
-        positive_weight: how much more voxels of bleeds count in the cross-entropy.
+COARSER = 0.5
+"""Weight of each output of deep supervision relative to the next finer one."""
+
+Loss = Callable[[Any, Any], Any]
+"""Takes the reference and the probabilities, both (batch, x, y, z, 1): the loss of each sample, (batch,)."""
+
+
+def training_loss(settings: LossSettings) -> Loss:
+    """The weighted sum of losses that `settings` describes.
 
     Returns:
-        A function of the reference (0 or 1) and the probabilities, both (batch, x, y, z, 1): the loss of each
-        sample, shape (batch,).
+        A loss that also takes several channels of probabilities, finest first (deep supervision): each is
+        compared with the same reference, and counts half as much as the one before; weights sum to 1.
     """
+    losses = [(term.weight, _single(term)) for term in settings.terms]
+
+    def judge(reference: Any, probability: Any) -> Any:
+        return sum(weight * loss(reference, probability) for weight, loss in losses)
 
     def loss(reference: Any, probability: Any) -> Any:
-        reference = ops.cast(reference, probability.dtype)
-        return weighted_cross_entropy(reference, probability, positive_weight) + soft_dice_loss(
-            reference, probability
-        )
+        outputs = probability.shape[-1]
+        if outputs == 1:  # uncut: Keras knows the logits of a network's own output, and is exact with them
+            return judge(reference, probability)
+        weights = [COARSER**index for index in range(outputs)]
+        judged = (judge(reference, probability[..., index : index + 1]) for index in range(outputs))
+        return sum(weight * one for weight, one in zip(weights, judged, strict=True)) / sum(weights)
 
     return loss
 
 
-def weighted_cross_entropy(reference: Any, probability: Any, positive_weight: float) -> Any:
-    """Mean over the voxels of each sample, shape (batch,)."""
-    entropy = ops.binary_crossentropy(reference, probability)
-    weight = 1.0 + (positive_weight - 1.0) * reference
-    return ops.mean(weight * entropy, axis=(1, 2, 3, 4))
+def _single(term: LossTerm) -> Loss:
+    numbers = term.named
+    if term.kind == "dice":
+        return soft_dice_loss
+    if term.kind == "bce":
+        return cross_entropy
+    if term.kind == "dicece":
+        return lambda reference, probability: (
+            soft_dice_loss(reference, probability) + cross_entropy(reference, probability)
+        )
+    functions: dict[str, Callable[..., Any]] = {
+        "ce": weighted_cross_entropy,
+        "tversky": tversky_loss,
+        "focal_tversky": focal_tversky_loss,
+        "focal": focal_loss,
+    }
+    function = functions[term.kind]
+    return lambda reference, probability: function(reference, probability, **numbers)
+
+
+def cross_entropy(reference: Any, probability: Any) -> Any:
+    """Mean binary cross-entropy over the voxels of each sample, shape (batch,)."""
+    return weighted_cross_entropy(reference, probability, 1.0)
+
+
+def weighted_cross_entropy(
+    reference: Any, probability: Any, positive_weight: float, negative_weight: float = 1.0
+) -> Any:
+    """Mean over the voxels of each sample, shape (batch,); the mean is not divided by the weights.
+
+    Args:
+        reference: 0, 1 or ignored.
+        probability: of 1.
+        positive_weight: of voxels that are 1.
+        negative_weight: of voxels that are 0.
+    """
+    target, valid, probability = _prepared(reference, probability)
+    weight = negative_weight + (positive_weight - negative_weight) * target
+    return _mean(weight * ops.binary_crossentropy(target, probability), valid)
+
+
+def focal_loss(reference: Any, probability: Any, alpha: float, gamma: float) -> Any:
+    """Lin et al. 2017, "Focal loss for dense object detection": mean over the voxels, shape (batch,).
+
+    Args:
+        reference: 0, 1 or ignored.
+        probability: of 1.
+        alpha: weight of voxels that are 1; the others have 1 - alpha.
+        gamma: power of the error that the cross-entropy is multiplied by.
+    """
+    target, valid, probability = _prepared(reference, probability)
+    error = ops.maximum(target * (1.0 - probability) + (1.0 - target) * probability, LEAST)
+    weight = (1.0 - alpha) + (2.0 * alpha - 1.0) * target
+    return _mean(weight * ops.power(error, gamma) * ops.binary_crossentropy(target, probability), valid)
 
 
 def soft_dice_loss(reference: Any, probability: Any) -> Any:
     """1 - Dice of each sample, shape (batch,): 0 where a bleed-free sample is predicted to be one."""
-    axes = (1, 2, 3, 4)
-    overlap = ops.sum(reference * probability, axis=axes)
-    total = ops.sum(reference, axis=axes) + ops.sum(probability, axis=axes)
-    return 1.0 - (2.0 * overlap + DICE_SMOOTHING) / (total + DICE_SMOOTHING)
+    return tversky_loss(reference, probability, 0.5, 0.5, smoothing=DICE_SMOOTHING / 2.0)
+
+
+def tversky_loss(
+    reference: Any,
+    probability: Any,
+    false_positives: float,
+    false_negatives: float,
+    smoothing: float = TVERSKY_SMOOTHING,
+) -> Any:
+    """Salehi et al. 2017, "Tversky loss function for image segmentation": 1 - index, shape (batch,).
+
+    Args:
+        reference: 0, 1 or ignored.
+        probability: of 1.
+        false_positives: how much the sum of invented probability counts (alpha).
+        false_negatives: how much the sum of missed probability counts (beta).
+        smoothing: voxels added above and below.
+    """
+    target, valid, probability = _prepared(reference, probability)
+    found = _sum(target * probability * valid)
+    invented = _sum((1.0 - target) * probability * valid)
+    missed = _sum(target * (1.0 - probability) * valid)
+    # As wrong / (right + wrong), not as 1 - index: exactly 0 for a perfect prediction, and never below.
+    wrong = false_positives * invented + false_negatives * missed
+    return wrong / (found + wrong + smoothing)
+
+
+def focal_tversky_loss(
+    reference: Any, probability: Any, false_positives: float, false_negatives: float, gamma: float
+) -> Any:
+    """The Tversky loss to the power of 1 / gamma, shape (batch,).
+
+    Abraham and Khan 2019, "A novel focal Tversky loss function with improved attention U-Net". Bent a little
+    near 0, where the power has an infinite slope: 0 and 1 stay what they are.
+    """
+    loss = tversky_loss(reference, probability, false_positives, false_negatives)
+    power = 1.0 / gamma
+    lowest = POWER_OFFSET**power
+    return (ops.power(loss + POWER_OFFSET, power) - lowest) / ((1.0 + POWER_OFFSET) ** power - lowest)
+
+
+def _prepared(reference: Any, probability: Any) -> tuple[Any, Any, Any]:
+    """The reference with 0 for ignored voxels, 1 where it counts, the probability: all float32."""
+    reference = ops.cast(reference, "float32")
+    known = reference < 1.5
+    target = ops.where(known, reference, ops.zeros_like(reference))
+    return target, ops.cast(known, "float32"), ops.cast(probability, "float32")
+
+
+def _sum(values: Any) -> Any:
+    return ops.sum(values, axis=(1, 2, 3, 4))
+
+
+def _mean(values: Any, valid: Any) -> Any:
+    """Over the voxels that count; 0 if there are none."""
+    return _sum(values * valid) / ops.maximum(_sum(valid), 1.0)

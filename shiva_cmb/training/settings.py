@@ -5,7 +5,8 @@ from typing import Any
 
 from shiva_cmb.errors import UsageError
 from shiva_cmb.imaging import Scaling
-from shiva_cmb.networks import ShivaUNet
+from shiva_cmb.networks import NetworkSettings, ShivaUNet
+from shiva_cmb.training.loss_spec import LossSettings, parse_loss
 
 SHALLOW = ShivaUNet(
     first_filters=16, levels=4, growth=2.0, dropout=0.1, pool_deepest=False, wide_decoder=False
@@ -31,8 +32,10 @@ class TrainingSettings:
     """Share of the patches that hold a bleed, each at a random place within the patch."""
     learning_rate: float = 1e-3
     """Of Adam at the start; it falls to 1 % along a half cosine."""
+    loss: str = "ce+dice"
+    """What is lowered: see `parse_loss`."""
     positive_weight: float = 5.0
-    """How much more a voxel of a bleed counts in the cross-entropy."""
+    """How much more a voxel of a bleed counts in the cross-entropy, unless `loss` says so itself."""
     seed: int = 0
     """Of the split, the weights and the patches."""
     shape: tuple[int, int, int] = (160, 214, 176)
@@ -43,8 +46,8 @@ class TrainingSettings:
     """How intensities are scaled."""
     mask_input: bool = False
     """Whether everything outside the brain mask is set to zero."""
-    network: ShivaUNet = SHALLOW
-    """The architecture."""
+    network: NetworkSettings = SHALLOW
+    """The architecture: one of the classes of `networks.ARCHITECTURES`."""
     modality: str = "swi"
     """What kind of image it is, in the vocabulary of model descriptors: swi, t2s, ..."""
 
@@ -66,11 +69,22 @@ class TrainingSettings:
             raise UsageError(
                 f"patch: expected 8 voxels up to the model grid {self.shape}, got {self.patch_shape}"
             )
+        if self.network.fixed_size and self.patch_shape != self.shape:
+            raise UsageError(
+                f"{self.network.architecture} learns a weight for each place: train it on whole volumes "
+                f"(patch whole), not on patches of {self.patch_shape} of the model grid {self.shape}"
+            )
+        _ = self.loss_settings  # says what is wrong with it
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:
         """Voxels the network sees at a time in training."""
         return self.patch if self.patch is not None else self.shape
+
+    @property
+    def loss_settings(self) -> LossSettings:
+        """The terms of the loss."""
+        return parse_loss(self.loss, self.positive_weight)
 
     @property
     def steps(self) -> int:
@@ -79,8 +93,12 @@ class TrainingSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """For the bundle: plain numbers, texts, lists and dictionaries."""
-        return {
+        plain = {
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+        return plain | {
+            "architecture": self.network.architecture,
+            "network": self.network.as_arguments(),
         }
 
 

@@ -138,7 +138,9 @@ def _describe(
         channels=(settings.modality,),
         scaling=ScalingPart(**asdict(settings.scaling)),
         averaging="predict_one_file" if settings.mask_input else "shiva_predict_multi",
-        architecture=ArchitecturePart(name="shiva_unet", arguments=asdict(settings.network)),
+        architecture=ArchitecturePart(
+            name=settings.network.architecture, arguments=settings.network.as_arguments()
+        ),
         training={
             "cases": len(cases),
             "patients": len({case.patient for case in cases}),

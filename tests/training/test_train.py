@@ -14,7 +14,7 @@ from scipy import ndimage
 from shiva_cmb.ensemble.bundle import open_bundle, verify_bundle
 from shiva_cmb.errors import DataError, ImageError, OutputError
 from shiva_cmb.imaging import Preprocessing, Volume, to_model_grid, write_volume
-from shiva_cmb.networks import ShivaUNet
+from shiva_cmb.networks import PlainUNet, ShivaUNet, build_network
 from shiva_cmb.synthesis import Phantom, PhantomSettings, make_head
 from shiva_cmb.training import QUICK, EpochReport, Progress, TrainingSettings, read_cases, train_folds
 from shiva_cmb.training.prepare import prepare_case
@@ -114,6 +114,26 @@ def test_the_same_seed_trains_the_same_networks(
         )
         for one, other in zip(first, second, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
+def test_the_bundle_says_how_its_networks_are_built(cases: Path, tmp_path: Path) -> None:
+    network = PlainUNet(filters=(2, 3), convs=1)
+    settings = replace(TINY, network=network, loss="dice+ce:5,0.1", epochs=1, steps_per_epoch=1, batch_size=1)
+    tf.config.run_functions_eagerly(True)  # faster than tracing one step
+    try:
+        folder = train_folds(read_cases(cases), tmp_path / "model", settings, note=pytest.fail)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    part = open_bundle(folder).part
+    assert part.architecture is not None
+    assert part.training["settings"]["loss"] == "dice+ce:5,0.1"
+    again = build_network(part.architecture.name, part.architecture.arguments, (*part.input.shape, 1))
+    saved = keras.models.load_model(folder / "fold_0.h5")
+    assert [layer.name for layer in again.layers] == [layer.name for layer in saved.layers]
+    again.set_weights(saved.get_weights())
+    image = np.random.default_rng(0).random((1, *TINY.shape, 1), dtype=np.float32)
+    np.testing.assert_array_equal(np.asarray(again(image)), np.asarray(saved(image)))
 
 
 def test_cases_lie_on_the_grid_as_predict_would_put_them(
