@@ -29,15 +29,13 @@ def image_of(shape: tuple[int, int, int], batch: int = 2) -> NDArray[np.float32]
 
 
 def check_one_function(model: keras.Model, image: NDArray[np.float32], folder: Path, atol: float) -> None:
-    """Eager equals compiled equals exported equals converted."""
+    """Eager equals exported (and so compiled) equals converted."""
     eager = np.asarray(model(image, training=False))
     assert eager.shape == (*image.shape[:4], 1)
     assert eager.dtype == np.float32
     assert eager.min() >= 0
     assert eager.max() <= 1
     assert eager.std() > 1e-4, "a constant map agrees with anything"
-
-    np.testing.assert_allclose(model.predict(image, verbose=0), eager, atol=atol)
 
     model.export(folder / "saved", verbose=False)
     loaded = tf.saved_model.load(str(folder / "saved"))

@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("arguments", VARIANTS.values(), ids=VARIANTS.keys())
-def test_eager_equals_compiled_equals_exported(arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_eager_equals_exported_equals_converted(arguments: dict[str, Any], tmp_path: Path) -> None:
     model = trained_looking("shiva_unet", {**THIN, **arguments}, ODD)
     check_one_function(model, image_of(ODD), tmp_path, atol=2e-6)
 

@@ -68,8 +68,8 @@ def test_each_network_learns_and_is_saved_for_the_grid(name: str, tmp_path: Path
         patch=None if network.fixed_size else (12, 12, 9),
         network=network,
         epochs=2,
-        steps_per_epoch=3,
-        batch_size=1,
+        steps_per_epoch=2,
+        batch_size=10,
         learning_rate=1e-2,
     )
     losses: list[float] = []
