@@ -59,6 +59,10 @@ def compare(
         require_new(output)
         require_can_hold_results(output.absolute().parent)
     settings = judging.settings_from(locals())
+    if figure:
+        from shiva_cmb.evaluation.comparison import require_figures
+
+        require_figures(figure)
 
     from shiva_cmb.evaluation import compare as run
     from shiva_cmb.evaluation import evaluate, pair_cases
@@ -77,7 +81,7 @@ def compare(
                         settings,
                         processes=judging.processes_for(processes, len(found.cases)),
                         progress=_telling(step, on_step),
-                        note=_naming(name, remarks),
+                        note=_naming(name if len(paths) == 1 else f"{name}, run {number}", remarks),
                     )
                 )
         on_step("testing")
@@ -121,6 +125,10 @@ def _sources(methods: list[str]) -> dict[str, list[Path]]:
         if depth is None:
             raise UsageError(f"{path} is given twice: name runs of one method NAME=PATH")
         named.setdefault("/".join(path.parts[-depth:]), []).append(path)
-    if len(methods) < 2:
-        raise UsageError("expected the predictions of two or more methods, or several runs of one")
+    counts = {len(paths) for paths in named.values()}
+    if len(methods) < 2 or len(counts) > 1:
+        told = ", ".join(f"{name}: {len(paths)}" for name, paths in named.items())
+        raise UsageError(
+            f"expected two or more methods with as many runs each, or several runs of one, got {told}"
+        )
     return named

@@ -115,8 +115,8 @@ def evaluate(
         print(f"-> {output}")
     if problem is not None:
         raise problem
+    judging.complain_of([result])  # before the model is changed: it was chosen on files that are broken
     if chosen is not None and bundle is not None:
         store_operating_point(chosen, bundle, result)
         if not json:
             print(f"operating point written to {bundle.descriptor_path}")
-    judging.complain_of([result])

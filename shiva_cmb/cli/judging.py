@@ -130,8 +130,8 @@ def complain_of(results: "Iterable[Evaluation]") -> None:
     bad = [name for result in every for name in (*result.failures, *result.unread)]
     if bad:
         raise DataError(
-            f"{len(bad)} of {sum(len(result.cases.cases) for result in every)} cases could not be used "
-            f"({', '.join(bad[:5])}); see the notes"
+            f"{len(bad)} of {sum(len(result.cases.cases) for result in every)} predictions or truths could"
+            f" not be used (of the cases {', '.join(dict.fromkeys(bad[:5]))}); see the notes"
         )
 
 

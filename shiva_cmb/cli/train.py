@@ -35,7 +35,7 @@ def train(
         str | None,
         typer.Option(
             help="Unet3Dv2-10.7.2-1.8 or ResUnet3D-8.9.2-1.5 (published SHIVA networks), plain_unet, "
-            "residual_unet, monai_unet, segresnet, attention_unet or unetr."
+            "residual_unet, monai_unet, segresnet, attention_unet or unetr (with --patch whole)."
         ),
     ] = None,
     filters: Annotated[int | None, typer.Option(help="SHIVA networks: filters of the first level.")] = None,

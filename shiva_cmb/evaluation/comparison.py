@@ -1,5 +1,7 @@
 """Two or more methods on the same cases: which differences are more than chance."""
 
+import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from shiva_cmb.errors import UsageError
 from shiva_cmb.evaluation.figures import (
+    DEFINITIONS,
     CaseArrays,
     Measures,
     Weights,
@@ -195,8 +198,26 @@ def _tested(figures: Sequence[str] | None, measured: Collection[str]) -> tuple[s
         return tuple(name for name in COMPARED if name in measured)
     unknown = [name for name in figures if name not in measured]
     if unknown:
-        raise UsageError(f"there is no figure {unknown[0]!r}; there are {', '.join(measured)}")
+        raise UsageError(_no_such_figure(unknown[0], measured))
     return tuple(dict.fromkeys(figures))
+
+
+def require_figures(figures: Sequence[str]) -> None:
+    """Check the names of figures before any work is done.
+
+    Raises:
+        UsageError: if there is no such figure; it names the nearest.
+    """
+    known = [f"{group}.{name}" for group, named in DEFINITIONS.items() for name in named]
+    for figure in figures:
+        # scan_classification.3.f1: one set of figures for every number of lesions
+        if re.sub(r"^(scan_classification)\.\d+\.", r"\1.", figure) not in known:
+            raise UsageError(_no_such_figure(figure, known))
+
+
+def _no_such_figure(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
+    return f"there is no figure {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
 def _side_by_side(

@@ -229,6 +229,9 @@ def _levels(
     facts = _facts(results)
     places = [c for c in ("region", "side") if any(getattr(fact, c) is not None for fact in facts)]
     wanted = [*map(parse_stratum, ALWAYS), *map(Stratum, places), *asked]
+    for column in ("region", "side"):
+        if column not in places and any(stratum.column == column for stratum in asked):
+            remark(f"no lesion has a {column}: it takes parcellations of the cases")
     # a column may be known from the rows of cases that could not be judged only
     known = dict.fromkeys((name for case in cases.cases for name in case.columns), "")
     columns = [{**known, **result.columns} for result in results]

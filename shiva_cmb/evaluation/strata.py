@@ -277,7 +277,7 @@ def _cells(column: str, columns: Sequence[Mapping[str, str]]) -> list[str]:
     names = {name for row in columns for name in row}
     matching = [column] if column in names else sorted(n for n in names if n.lower() == column.lower())
     if not matching:
-        known = [*LESION_STRATA, N_LESIONS, *sorted(names)]
+        known = dict.fromkeys([*LESION_STRATA, N_LESIONS, *sorted(names)])
         raise UsageError(
             f"there is no stratum {column!r}: the case table has no such column; known: {_listed(known)}"
         )

@@ -63,7 +63,8 @@ class ResidualUNet(NetworkSettings):
     l2: float = 1e-5
     """Of the squared weights of each convolution but the last, added to both losses as well."""
     deep_supervision: int = 0
-    """Decoder levels below the first that are judged too, in training only; at full resolution."""
+    """Decoder levels below the first that are judged too, in training only; at full resolution. Losses then
+    see probabilities without their logits: a wrong answer surer than 1 - 1e-7 has no slope any more."""
 
     def __post_init__(self) -> None:
         self._require_widths("filters", 1)

@@ -1,6 +1,7 @@
 """What a loss is made of, and its short text such as `dice+ce:5`. No Keras: settings are checked without."""
 
 import math
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -73,7 +74,7 @@ def parse_loss(text: str, positive_weight: float = 5.0) -> LossSettings:
         UsageError: if the text is something else, or a number is out of range.
     """
     terms = []
-    for part in text.split("+"):
+    for part in re.split(r"(?<!\de)\+", text, flags=re.IGNORECASE):  # not in 1e+1
         factor, star, rest = part.strip().rpartition("*")
         kind, colon, numbers = (piece.strip() for piece in rest.partition(":"))
         arguments = tuple(_number(number, text) for number in numbers.split(",")) if colon else ()

@@ -103,7 +103,7 @@ def test_an_unreadable_prediction_is_counted_as_empty_and_told(material: Path, c
     metrics = json.loads((material / "out/metrics.json").read_text())
     assert list(metrics["cases"]["unreadable_predictions"]) == ["sub-1"]
     assert metrics["detection"]["micro"]["fn"]["value"] == 3
-    assert "1 of 3 cases could not be used (sub-1)" in capsys.readouterr().err
+    assert "1 of 3 predictions or truths could not be used (of the cases sub-1)" in capsys.readouterr().err
 
 
 def test_the_chosen_point_goes_into_the_model(material: Path, dot_bundle: Bundle, capsys: Capture) -> None:
@@ -174,6 +174,35 @@ def test_runs_of_one_method_show_their_spread(material: Path, capsys: Capture) -
     assert "0.50 (" in shown
     assert "SD of 2 runs 0.236" in shown
     assert "Differences" not in shown
+
+
+@pytest.mark.parametrize(
+    ("methods", "figure", "told"),
+    [
+        (
+            ["a=pred", "b=pred", "b=pred"],
+            "detection.micro.f1",
+            "as many runs each, or several runs of one, got a: 1, b: 2",
+        ),
+        (["a=pred", "b=pred"], "detection.micro.F1", "did you mean detection.micro.f1"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_before_the_work(
+    material: Path, capsys: Capture, methods: list[str], figure: str, told: str
+) -> None:
+    # truth that does not exist would be the first thing the work stumbles over
+    assert main(["compare", *methods, "--truth", str(material / "none"), "--figure", figure]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_model_is_not_changed_by_broken_files(material: Path, dot_bundle: Bundle, capsys: Capture) -> None:
+    model = material / "model"
+    shutil.copytree(dot_bundle.folder, model)
+    before = (model / "model_info.json").read_bytes()
+    (material / "pred/sub-2_prob.nii.gz").write_bytes(b"nothing")
+    assert evaluate(material, "--no-gallery", "--update-model", str(model)) == 1
+    assert (model / "model_info.json").read_bytes() == before
+    assert (material / "out/metrics.json").is_file()
 
 
 def test_compare_wants_two_methods(material: Path, capsys: Capture) -> None:
