@@ -27,6 +27,7 @@ $(VENV)/installed: pyproject.toml requirements.txt
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m benchmarks.whole_process
+	$(BIN)/python -m benchmarks.evaluation
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
