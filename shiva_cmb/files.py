@@ -1,10 +1,11 @@
 """Writing files so that a killed or failed run leaves nothing half-written under a final name."""
 
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,19 +72,24 @@ def write_json(content: Any, path: Path) -> None:
     Arrays and numpy's numbers become lists and numbers, NaN null, infinity the text `inf`, anything else that
     JSON does not know its text.
     """
-    text = json.dumps(content, default=_plain)
-    # read back as the plainest way to meet every number that JSON does not have, wherever it stands
-    known = json.loads(text, parse_constant=_NOT_IN_JSON.get)
-    text = json.dumps(known, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     # file names that are no valid text hold half characters: written as JSON's own escapes
     path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-_NOT_IN_JSON = {"NaN": None, "Infinity": "inf", "-Infinity": "-inf"}
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+def plain(value: Any) -> Any:
+    """Only numbers, texts, lists and mappings that JSON knows, as `write_json` writes them."""
+    if hasattr(value, "tolist"):  # arrays and numpy's numbers; this file does without numpy
+        value = value.tolist()
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 @contextmanager

@@ -1,12 +1,9 @@
 """An evaluation as plain data: what `metrics.json` and the tables of cases, lesions and strata hold."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
-
-import numpy as np
 
 from shiva_cmb.evaluation.facts import LesionFacts
 from shiva_cmb.evaluation.figures import DEFINITIONS, Groups, empty_convention
@@ -16,6 +13,7 @@ from shiva_cmb.evaluation.pipeline import Evaluation
 from shiva_cmb.evaluation.reading import Judged
 from shiva_cmb.evaluation.resampling import INTERVAL_RULE, Figure
 from shiva_cmb.evaluation.settings import EvaluationSettings
+from shiva_cmb.files import plain
 
 SCHEMA_VERSION = 1
 
@@ -30,6 +28,24 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "settings": asdict(settings),
         "definitions": _definitions(evaluation),
+        **input_record(evaluation),
+        **_nested(evaluation.groups),
+        "strata": {
+            stratum: {level: _nested(groups) for level, groups in levels.items()}
+            for stratum, levels in evaluation.strata.items()
+        },
+        "curves": _curves(evaluation),
+        "operating_points": [dict(point) for point in operating_curve(evaluation)],
+        "reliability_of_lesions": None
+        if evaluation.curves is None or evaluation.curves.reliability is None
+        else evaluation.curves.reliability._asdict(),
+    }
+    return dict(plain(record))
+
+
+def input_record(evaluation: Evaluation) -> dict[str, Any]:
+    """What was judged, what was wrong with it, and every remark."""
+    return {
         "cases": {
             "judged": len(evaluation.results),
             "patients": len(set(evaluation.arrays.patients)),
@@ -42,41 +58,13 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
             name: int(sum(getattr(result, name) for result in evaluation.results))
             for name in ("truth_count", "predicted_count", "ignored_truth", "ignored_prediction")
         },
-        **_nested(evaluation.groups),
-        "strata": {
-            stratum: {level: _nested(groups) for level, groups in levels.items()}
-            for stratum, levels in evaluation.strata.items()
-        },
-        "curves": _curves(evaluation),
-        "operating_points": [dict(point) for point in operating_curve(evaluation)],
-        "reliability_of_lesions": None
-        if evaluation.curves is None or evaluation.curves.reliability is None
-        else {name: plain(values) for name, values in evaluation.curves.reliability._asdict().items()},
         "notes": list(evaluation.notes),
     }
-    return {key: plain(value) for key, value in record.items()}
 
 
 def figure_record(figure: Figure) -> dict[str, Any]:
     """One figure as plain data."""
     return {name: plain(getattr(figure, name)) for name in ("value", "low", "high", "n")}
-
-
-def plain(value: Any) -> Any:
-    """Numbers, texts, lists and mappings that JSON knows."""
-    if isinstance(value, np.ndarray):
-        return [plain(part) for part in value.tolist()]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        if math.isnan(value):
-            return None
-        return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return value
 
 
 def case_rows(evaluation: Evaluation) -> list[dict[str, Any]]:

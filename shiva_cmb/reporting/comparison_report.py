@@ -8,8 +8,8 @@ from typing import Any
 from shiva_cmb.errors import NOT_CLINICAL, Note, warn_user
 from shiva_cmb.evaluation import Comparison, Evaluation, EvaluationSettings
 from shiva_cmb.evaluation.figures import DEFINITIONS
-from shiva_cmb.evaluation.record import evaluation_record, figure_record, plain
-from shiva_cmb.files import new_directory, write_json
+from shiva_cmb.evaluation.record import figure_record, input_record
+from shiva_cmb.files import new_directory, plain, write_json
 from shiva_cmb.prediction.provenance import describe_software
 from shiva_cmb.reporting.draw_comparison import draw_comparison
 from shiva_cmb.reporting.evaluation_report import SOFTWARE, faults_of_input, some_names
@@ -102,16 +102,10 @@ def comparison_json(comparison: Comparison, settings: EvaluationSettings, runs: 
             }
             for one in comparison.differences
         ],
-        "runs": {method: [_run(one) for one in evaluations] for method, evaluations in runs.items()},
+        "runs": {method: [input_record(one) for one in evaluations] for method, evaluations in runs.items()},
         "notes": [],
     }
     return dict(plain(record))
-
-
-def _run(evaluation: Evaluation) -> dict[str, Any]:
-    """What one run was judged on, under the names of `metrics.json`."""
-    record = evaluation_record(evaluation)
-    return {name: record[name] for name in ("cases", "lesions", "notes")}
 
 
 def _definition(name: str) -> str:
