@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiva_cmb.evaluation.case import CaseResult
+from shiva_cmb.evaluation.facts import LesionFacts
 from shiva_cmb.evaluation.matching import MatchRule
 from shiva_cmb.evaluation.metrics import (
     calibration,
@@ -20,6 +21,7 @@ from shiva_cmb.evaluation.metrics import (
 from shiva_cmb.evaluation.metrics.weighted import Measure
 from shiva_cmb.evaluation.resampling import Figure, as_figures, bootstrap_weights, exchange
 from shiva_cmb.evaluation.settings import EvaluationSettings
+from shiva_cmb.evaluation.strata import Levels, stratum_counts
 
 Groups = dict[str, dict[str, Figure]]
 """Figures by group (`detection.micro`) and name (`sensitivity`)."""
@@ -222,6 +224,33 @@ def with_intervals(arrays: CaseArrays, weights: NDArray[np.int16], settings: Eva
     if several_patients(arrays.patients):
         drawn = measure_all(arrays, weights, settings.rule, settings.scan_thresholds)
     return {group: as_figures(named, drawn.get(group, {}), settings.level) for group, named in point.items()}
+
+
+def lesion_level_figures(
+    levels: Levels,
+    facts: Sequence[LesionFacts],
+    arrays: CaseArrays,
+    weights: NDArray[np.int16],
+    level: float,
+) -> dict[str, Groups]:
+    """Detection in every level of a stratum of lesions; a matched pair counts where its truth lesion is.
+
+    Args:
+        levels: of the lesions.
+        facts: the lesions, in the same order.
+        arrays: their cases.
+        weights: how often each replicate draws each case, shape (B, cases).
+        level: of the intervals; there is none where all lesions of a level are of one patient.
+    """
+    found: dict[str, Groups] = {}
+    free = arrays.truth_count == 0
+    for name, outcomes in stratum_counts(facts, arrays.names, levels).items():
+        tp, fp, fn = outcomes.T
+        point, drawn = detection.micro(tp, fp, fn, free), {}
+        if several_patients(arrays.patients[k] for k in np.flatnonzero(outcomes.any(axis=1))):
+            drawn = detection.micro(tp, fp, fn, free, weights)
+        found[name] = {"detection.micro": as_figures(point, drawn, level)}
+    return found
 
 
 def several_patients(patients: Iterable[str]) -> bool:

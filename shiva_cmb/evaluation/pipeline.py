@@ -17,15 +17,16 @@ from shiva_cmb.evaluation.figures import (
     CaseArrays,
     Groups,
     case_arrays,
+    lesion_level_figures,
     patient_bootstrap,
     several_patients,
     with_intervals,
 )
-from shiva_cmb.evaluation.metrics import curves, detection
+from shiva_cmb.evaluation.metrics import curves
 from shiva_cmb.evaluation.metrics.calibration import Reliability, reliability
 from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase
 from shiva_cmb.evaluation.parallel import Progress, run_cases
-from shiva_cmb.evaluation.resampling import as_figures, interval
+from shiva_cmb.evaluation.resampling import interval
 from shiva_cmb.evaluation.settings import EvaluationSettings
 from shiva_cmb.evaluation.strata import (
     Levels,
@@ -34,7 +35,6 @@ from shiva_cmb.evaluation.strata import (
     lesion_levels,
     parse_stratum,
     require_strata,
-    stratum_counts,
 )
 
 ALWAYS = ("size", "n_lesions", "elongation", "sphericity")
@@ -255,33 +255,13 @@ def _strata(
     strata: dict[str, dict[str, Groups]] = {}
     for name, of_stratum in levels.items():
         if of_stratum.unit == "lesion":
-            strata[name] = _of_lesions(of_stratum, facts, arrays, weights, settings)
+            strata[name] = lesion_level_figures(of_stratum, facts, arrays, weights, settings.level)
             continue
         strata[name] = {}
         for level in of_stratum.names:
             members = np.flatnonzero(of_stratum.members(level))
             strata[name][level] = with_intervals(arrays.take(members), weights[:, members], settings)
     return strata
-
-
-def _of_lesions(
-    levels: Levels,
-    facts: Sequence[LesionFacts],
-    arrays: CaseArrays,
-    weights: NDArray[np.int16],
-    settings: EvaluationSettings,
-) -> dict[str, Groups]:
-    """Detection in every level; a matched pair counts in the level of its truth lesion."""
-    found: dict[str, Groups] = {}
-    free = arrays.truth_count == 0
-    for level, counts in stratum_counts(facts, arrays.names, levels).items():
-        having = np.flatnonzero(counts.any(axis=1))
-        drawn = weights if several_patients(arrays.patients[k] for k in having) else None
-        tp, fp, fn = counts.T
-        point = detection.micro(tp, fp, fn, free)
-        replicates = {} if drawn is None else detection.micro(tp, fp, fn, free, drawn)
-        found[level] = {"detection.micro": as_figures(point, replicates, settings.level)}
-    return found
 
 
 def _curves(arrays: CaseArrays, weights: NDArray[np.int16], settings: EvaluationSettings) -> Curves | None:

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from shiva_cmb.errors import Note
 from shiva_cmb.evaluation import Comparison, Evaluation
-from shiva_cmb.evaluation.figures import patient_bootstrap, several_patients
-from shiva_cmb.evaluation.metrics import curves, detection
+from shiva_cmb.evaluation.figures import lesion_level_figures, patient_bootstrap
+from shiva_cmb.evaluation.metrics import curves
 from shiva_cmb.evaluation.record import figure_record
-from shiva_cmb.evaluation.resampling import as_figures
-from shiva_cmb.evaluation.strata import lesion_levels, parse_stratum, stratum_counts
+from shiva_cmb.evaluation.strata import lesion_levels, parse_stratum
 from shiva_cmb.reporting.curve_plots import Line, plot_froc, plot_precision_recall
 from shiva_cmb.reporting.evaluation_plots import plot_levels
 from shiva_cmb.reporting.plot_style import save_or_note
@@ -70,13 +69,5 @@ def _by_size(evaluation: Evaluation, comparison: Comparison) -> dict[str, dict[s
     facts = [fact for fact in evaluation.facts if fact.case in kept]
     levels = lesion_levels(parse_stratum("size"), facts)
     weights = patient_bootstrap(arrays, comparison.replicates, comparison.seed)
-    free = arrays.truth_count == 0
-    found = {}
-    for name, counts in stratum_counts(facts, arrays.names, levels).items():
-        tp, fp, fn = counts.T
-        point, drawn = detection.micro(tp, fp, fn, free), {}
-        if several_patients(arrays.patients[k] for k in np.flatnonzero(counts.any(axis=1))):
-            drawn = detection.micro(tp, fp, fn, free, weights)
-        figures = as_figures(point, drawn, evaluation.settings.level)
-        found[name] = figure_record(figures["sensitivity"])
-    return found
+    found = lesion_level_figures(levels, facts, arrays, weights, evaluation.settings.level)
+    return {name: figure_record(groups["detection.micro"]["sensitivity"]) for name, groups in found.items()}

@@ -13,18 +13,8 @@ Kind = Literal["label", "mask", "probability", "image", "brain", "regions", "oth
 
 _ENDINGS: dict[Kind, tuple[str, ...]] = {
     "label": (
-        *(
-            "labels",
-            "label",
-            "lesions",
-            "lesion",
-            "bleeds",
-            "bleed",
-            "microbleeds",
-            "microbleed",
-            "cmbs",
-            "cmb",
-        ),
+        *("labels", "label", "lesions", "lesion", "bleeds", "bleed"),
+        *("microbleeds", "microbleed", "cmbs", "cmb"),
         *("truth", "gt", "reference", "annotation", "annotations", "manual"),
         *("segmentation", "dseg", "seg", "prediction", "predicted", "pred"),
     ),
