@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shiva_cmb.dataset import read_cases
 from shiva_cmb.errors import Note
 from shiva_cmb.evaluation.assignment import match_points
 from shiva_cmb.files import replacing
@@ -15,7 +16,7 @@ from shiva_cmb.lesions import LesionTable
 from shiva_cmb.prediction import Prediction, predict
 from shiva_cmb.reporting import write_overlay
 from shiva_cmb.synthesis import Phantom, PhantomSettings, TrueBleed, make_head
-from shiva_cmb.training import QUICK, Progress, read_cases, train_folds
+from shiva_cmb.training import QUICK, Progress, train_folds
 
 TRAINING_HEADS = 6
 NEAR_MM = 3.0

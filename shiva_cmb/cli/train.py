@@ -77,7 +77,8 @@ def train(
     settings = _settings(given, architecture, network, patch, scaling)
     settings = replace(settings, folds=folds, seed=seed, mask_input=mask_input)
 
-    from shiva_cmb.training import Progress, read_cases, train_folds
+    from shiva_cmb.dataset import read_cases
+    from shiva_cmb.training import Progress, train_folds
 
     cases = read_cases(data)
     with native_messages_hidden(), _Bars(settings) as (on_case, on_epoch):

@@ -25,7 +25,6 @@ from shiva_cmb.evaluation.figures import (
 from shiva_cmb.evaluation.metrics import curves
 from shiva_cmb.evaluation.metrics.calibration import Reliability, reliability
 from shiva_cmb.evaluation.pairing.inputs import CaseList, EvaluationCase
-from shiva_cmb.evaluation.parallel import Progress, run_cases
 from shiva_cmb.evaluation.resampling import interval
 from shiva_cmb.evaluation.settings import EvaluationSettings
 from shiva_cmb.evaluation.strata import (
@@ -36,6 +35,7 @@ from shiva_cmb.evaluation.strata import (
     parse_stratum,
     require_strata,
 )
+from shiva_cmb.parallel import Progress, run_cases
 
 ALWAYS = ("size", "n_lesions", "elongation", "sphericity")
 """Strata that need nothing but the masks."""

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.imaging import Scaling
+from shiva_cmb.imaging import Preprocessing, Scaling
 from shiva_cmb.networks import NetworkSettings, ShivaUNet
-from shiva_cmb.training.loss_spec import LossSettings, parse_loss
+from shiva_cmb.training.fitting.loss_spec import LossSettings, parse_loss
 
 SHALLOW = ShivaUNet(
     first_filters=16, levels=4, growth=2.0, dropout=0.1, pool_deepest=False, wide_decoder=False
@@ -80,6 +80,11 @@ class TrainingSettings:
     def patch_shape(self) -> tuple[int, int, int]:
         """Voxels the network sees at a time in training."""
         return self.patch if self.patch is not None else self.shape
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image is brought to the model grid."""
+        return Preprocessing(shape=self.shape, spacing_mm=self.spacing_mm, scaling=self.scaling)
 
     @property
     def loss_settings(self) -> LossSettings:

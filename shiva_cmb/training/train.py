@@ -7,16 +7,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shiva_cmb.dataset.cases import Case
+from shiva_cmb.dataset.folds import Fold, split_folds
 from shiva_cmb.errors import Note, warn_user
 from shiva_cmb.files import require_new, require_writable_folder
-from shiva_cmb.training.cases import Case
-from shiva_cmb.training.folds import Fold, split_folds
 from shiva_cmb.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from shiva_cmb.dataset.prepare import PreparedCase
     from shiva_cmb.ensemble.bundle import FoldFile
     from shiva_cmb.ensemble.descriptor import ShivaCmbPart
-    from shiva_cmb.training.prepare import PreparedCase
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def train_folds(
         DataError: if there are fewer patients than folds, a label cannot be used, or the training diverges.
         ImageError: if an image or mask cannot be used.
     """
+    from shiva_cmb.dataset.prepare import prepare_case
     from shiva_cmb.ensemble.bundle import Identity, write_bundle
-    from shiva_cmb.training.prepare import prepare_case
 
     output = Path(output).absolute()
     require_new(output)
@@ -87,7 +87,9 @@ def train_folds(
         for number, case in enumerate(cases):
             folder = work / str(number)
             folder.mkdir()
-            prepared.append(prepare_case(case, settings, folder, note=note))
+            prepared.append(
+                prepare_case(case, settings.preprocessing, folder, mask_input=settings.mask_input, note=note)
+            )
             progress.on_case(number + 1, len(cases))
         with_bleeds = [len(case.bleeds) > 0 for case in prepared]
         if not any(with_bleeds):
@@ -109,7 +111,7 @@ def _train_fold(
     progress: Progress,
 ) -> "FoldFile":
     from shiva_cmb.ensemble.bundle import FoldFile
-    from shiva_cmb.training.fit import fit_fold
+    from shiva_cmb.training.fitting.fit import fit_fold
 
     validation = [cases[index] for index in fold.validation]
     path = work / f"fold_{number}.h5"

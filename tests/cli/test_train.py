@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import shiva_cmb.dataset
 import shiva_cmb.training
 from shiva_cmb.cli.main import main
 from shiva_cmb.networks import ARCHITECTURES, PUBLISHED
@@ -22,7 +23,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch) -> Any:
         seen.append(settings)
         return output
 
-    monkeypatch.setattr(shiva_cmb.training, "read_cases", lambda path: [])
+    monkeypatch.setattr(shiva_cmb.dataset, "read_cases", lambda path: [])
     monkeypatch.setattr(shiva_cmb.training, "train_folds", pretend)
 
     def run(*flags: str) -> TrainingSettings:

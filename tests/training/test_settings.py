@@ -10,7 +10,7 @@ import pytest
 from shiva_cmb.errors import UsageError
 from shiva_cmb.networks import ARCHITECTURES, UNETR, ShivaUNet
 from shiva_cmb.training import QUICK, TrainingSettings
-from shiva_cmb.training.loss_spec import parse_loss
+from shiva_cmb.training.fitting.loss_spec import parse_loss
 
 
 @pytest.mark.parametrize(

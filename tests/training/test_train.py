@@ -11,13 +11,14 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
+from shiva_cmb.dataset import read_cases
+from shiva_cmb.dataset.prepare import prepare_case
 from shiva_cmb.ensemble.bundle import open_bundle, verify_bundle
 from shiva_cmb.errors import DataError, ImageError, OutputError
 from shiva_cmb.imaging import Preprocessing, Volume, to_model_grid, write_volume
 from shiva_cmb.networks import PlainUNet, ShivaUNet, build_network
 from shiva_cmb.synthesis import Phantom, PhantomSettings, make_head
-from shiva_cmb.training import QUICK, EpochReport, Progress, TrainingSettings, read_cases, train_folds
-from shiva_cmb.training.prepare import prepare_case
+from shiva_cmb.training import QUICK, EpochReport, Progress, TrainingSettings, train_folds
 
 SMALL_HEAD = PhantomSettings(
     spacing_mm=(1.0, 1.0, 2.0),
@@ -139,7 +140,7 @@ def test_the_bundle_says_how_its_networks_are_built(cases: Path, tmp_path: Path)
 def test_cases_lie_on_the_grid_as_predict_would_put_them(
     cases: Path, heads: list[Phantom], tmp_path: Path
 ) -> None:
-    case = prepare_case(read_cases(cases)[0], TINY, tmp_path, note=pytest.fail)
+    case = prepare_case(read_cases(cases)[0], TINY.preprocessing, tmp_path, note=pytest.fail)
     assert case.image.shape == case.label.shape == TINY.shape
     expected = [bleed.centre_mm for bleed in heads[0].truth]
     settings = Preprocessing(shape=TINY.shape)
@@ -151,8 +152,7 @@ def test_cases_lie_on_the_grid_as_predict_would_put_them(
 
 
 def test_masked_input_is_zero_outside_the_brain(cases: Path, heads: list[Phantom], tmp_path: Path) -> None:
-    settings = replace(TINY, mask_input=True)
-    case = prepare_case(read_cases(cases)[0], settings, tmp_path, note=pytest.fail)
+    case = prepare_case(read_cases(cases)[0], TINY.preprocessing, tmp_path, mask_input=True, note=pytest.fail)
     brain = to_model_grid(heads[0].image, heads[0].brain.data > 0, Preprocessing(shape=TINY.shape)).brain
     assert brain is not None
     assert case.image[brain].mean() > 0.3

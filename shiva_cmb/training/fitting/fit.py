@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from shiva_cmb.dataset.prepare import PreparedCase
 from shiva_cmb.errors import DataError
 from shiva_cmb.networks import build_network
-from shiva_cmb.training.batches import FixedBatches, TrainingBatches
-from shiva_cmb.training.losses import training_loss
-from shiva_cmb.training.prepare import PreparedCase
-from shiva_cmb.training.sampling import validation_places
+from shiva_cmb.training.fitting.losses import training_loss
+from shiva_cmb.training.sampling.batches import FixedBatches, TrainingBatches
+from shiva_cmb.training.sampling.places import validation_places
 from shiva_cmb.training.settings import TrainingSettings
 
 FIRST_PROBABILITY = 0.01

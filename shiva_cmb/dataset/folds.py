@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shiva_cmb.dataset.cases import Case
 from shiva_cmb.errors import DataError, UsageError
-from shiva_cmb.training.cases import Case
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from shiva_cmb.training.loss_spec import KINDS, parse_loss
-from shiva_cmb.training.losses import (
+from shiva_cmb.training.fitting.loss_spec import KINDS, parse_loss
+from shiva_cmb.training.fitting.losses import (
     IGNORED,
     cross_entropy,
     focal_loss,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shiva_cmb.dataset.prepare import PreparedCase
 from shiva_cmb.ensemble.keras_files import refuse_foreign_code
 from shiva_cmb.networks import (
     UNETR,
@@ -20,10 +21,10 @@ from shiva_cmb.networks import (
     SegResNet,
     build_network,
 )
-from shiva_cmb.training import TrainingSettings, fit
-from shiva_cmb.training.fit import FIRST_PROBABILITY, fit_fold, start_from_rarity
-from shiva_cmb.training.losses import training_loss
-from shiva_cmb.training.prepare import PreparedCase
+from shiva_cmb.training import TrainingSettings
+from shiva_cmb.training.fitting import fit
+from shiva_cmb.training.fitting.fit import FIRST_PROBABILITY, fit_fold, start_from_rarity
+from shiva_cmb.training.fitting.losses import training_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
 

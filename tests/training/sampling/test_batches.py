@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shiva_cmb.dataset.prepare import PreparedCase
 from shiva_cmb.training import TrainingSettings
-from shiva_cmb.training.batches import GAIN, FixedBatches, TrainingBatches
-from shiva_cmb.training.prepare import PreparedCase
-from shiva_cmb.training.sampling import draw_place, validation_places
+from shiva_cmb.training.sampling.batches import GAIN, FixedBatches, TrainingBatches
+from shiva_cmb.training.sampling.places import draw_place, validation_places
 
 GRID = (20, 24, 22)
 SETTINGS = TrainingSettings(shape=GRID, patch=(12, 12, 12), batch_size=4, steps_per_epoch=3)

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from shiva_cmb.training.prepare import PreparedCase
-from shiva_cmb.training.sampling import Place, Shape, cut, draw_place
+from shiva_cmb.dataset.prepare import PreparedCase
+from shiva_cmb.training.sampling.places import Place, Shape, cut, draw_place
 from shiva_cmb.training.settings import TrainingSettings
 
 Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras import ops
 
-from shiva_cmb.training.loss_spec import LossSettings, LossTerm
+from shiva_cmb.training.fitting.loss_spec import LossSettings, LossTerm
 
 IGNORED = (2, 255)
 """Usual values of voxels to be ignored."""

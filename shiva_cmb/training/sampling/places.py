@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shiva_cmb.training.prepare import PreparedCase
+from shiva_cmb.dataset.prepare import PreparedCase
 
 Shape = tuple[int, int, int]
 

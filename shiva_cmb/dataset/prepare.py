@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shiva_cmb.anatomy import rough_brain_mask
+from shiva_cmb.dataset.cases import Case
+from shiva_cmb.dataset.labels import label_to_model_grid
 from shiva_cmb.errors import DataError, Note, warn_user
 from shiva_cmb.imaging import (
     Preprocessing,
@@ -17,9 +19,6 @@ from shiva_cmb.imaging import (
     read_volume,
     to_model_grid,
 )
-from shiva_cmb.training.cases import Case
-from shiva_cmb.training.labels import label_to_model_grid
-from shiva_cmb.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +37,21 @@ class PreparedCase:
 
 
 def prepare_case(
-    case: Case, settings: TrainingSettings, folder: Path, *, note: Note = warn_user
+    case: Case,
+    preprocessing: Preprocessing,
+    folder: Path,
+    *,
+    mask_input: bool = False,
+    note: Note = warn_user,
 ) -> PreparedCase:
     """Read one case, bring it to the model grid as `predict` would, and store it in `folder`.
+
+    Args:
+        case: its files.
+        preprocessing: how it is brought there.
+        folder: an empty one.
+        mask_input: whether everything outside the brain mask is set to zero.
+        note: told what was repaired, guessed or left out.
 
     Raises:
         ImageError: if the image or the mask cannot be used.
@@ -48,9 +59,6 @@ def prepare_case(
     """
     image = check_image(read_volume(case.image, note=note), str(case.image), note)
     brain = _brain(case, image, note)
-    preprocessing = Preprocessing(
-        shape=settings.shape, spacing_mm=settings.spacing_mm, scaling=settings.scaling
-    )
     prepared = to_model_grid(image, brain, preprocessing, note)
     native_label = read_volume(case.label, note=note)
     if not native_label.grid.matches(image.grid):
@@ -58,8 +66,8 @@ def prepare_case(
     label = label_to_model_grid(native_label, prepared.image.grid, str(case.label), note=note)
 
     data, mask, centres = prepared.image.data.astype(np.float32, copy=False), label.mask, label.centres
-    inside = prepared.brain if prepared.brain is not None else np.ones(settings.shape, bool)
-    if settings.mask_input:
+    inside = prepared.brain if prepared.brain is not None else np.ones(preprocessing.shape, bool)
+    if mask_input:
         data, mask = data * inside, mask * inside
         kept = mask[tuple(centres.T)] > 0
         if not kept.all():

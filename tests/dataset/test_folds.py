@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shiva_cmb.dataset import Case, split_folds
 from shiva_cmb.errors import DataError, UsageError
-from shiva_cmb.training import Case, split_folds
 
 
 def case(patient: str) -> Case:

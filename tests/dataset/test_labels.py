@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from shiva_cmb.dataset.labels import label_to_model_grid
 from shiva_cmb.errors import DataError
 from shiva_cmb.imaging import Grid, Volume
-from shiva_cmb.training.labels import label_to_model_grid
 
 MODEL = Grid((60, 60, 60), np.diag([1.0, 1.0, 1.0, 1.0]) + np.array([[0, 0, 0, -30]] * 3 + [[0, 0, 0, 0]]))
 

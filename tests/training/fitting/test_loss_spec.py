@@ -3,7 +3,7 @@
 import pytest
 
 from shiva_cmb.errors import UsageError
-from shiva_cmb.training.loss_spec import KINDS, LossSettings, LossTerm, parse_loss
+from shiva_cmb.training.fitting.loss_spec import KINDS, LossSettings, LossTerm, parse_loss
 
 
 def test_terms_weights_and_numbers() -> None:

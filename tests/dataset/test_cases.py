@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from shiva_cmb.dataset import read_cases
 from shiva_cmb.errors import DataError
-from shiva_cmb.training import read_cases
 
 
 def write_list(folder: Path, text: str) -> Path:

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from shiva_cmb.evaluation.parallel import KILLED, run_cases
-from tests.evaluation.workers import Fragile, process_of
+from shiva_cmb.parallel import KILLED, run_cases
+from tests.workers import Fragile, process_of
 
 
 def test_outcomes_come_in_the_order_of_the_cases() -> None:

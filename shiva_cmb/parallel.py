@@ -16,7 +16,7 @@ Outcome = TypeVar("Outcome")
 Progress = Callable[[int, int], None]
 """Told how many cases of how many are done."""
 
-KILLED = "the process that judged it was killed, perhaps for want of memory"
+KILLED = "the process that worked on it was killed, perhaps for want of memory"
 """Outcome of a case whose process died."""
 
 

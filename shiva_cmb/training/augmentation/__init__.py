@@ -1,0 +1,1 @@
+"""Random changes of images and labels, as Keras layers."""

@@ -1,0 +1,1 @@
+"""What the networks give on scans they were not trained on, and where to cut it."""
