@@ -24,7 +24,8 @@ class PendingFiles:
         final = Path(final)
         if final.is_symlink():
             final = final.resolve()  # write what the link names, and keep the link
-        suffix = "".join(final.suffixes[-2:]) if final.name.endswith(".gz") else final.suffix
+        double = final.name.endswith((".gz", ".weights.h5"))  # nibabel and Keras look at both parts
+        suffix = "".join(final.suffixes[-2:]) if double else final.suffix
         try:
             handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=final.parent)
         except OSError as error:

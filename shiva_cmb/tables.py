@@ -74,6 +74,11 @@ def read_table(
 
 
 def write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table with tabs between the cells: see `write_csv`."""
+    _write(path, columns, rows, "\t")
+
+
+def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a header line and one line per row: six significant digits, `n/a` for None and NaN.
 
     Args:
@@ -85,8 +90,14 @@ def write_tsv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[s
         OSError: if the file cannot be written (`files.replacing` turns that into an OutputError).
         KeyError: if a row lacks a column.
     """
+    _write(path, columns, rows, ",")
+
+
+def _write(
+    path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], delimiter: str
+) -> None:
     with Path(path).open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
             writer.writerow([as_text(row[column]) for column in columns])

@@ -20,8 +20,14 @@ def evaluate(
     min_iou: judging.MinIou = 0.1,
     max_distance_mm: judging.MaxDistance = 5.0,
     threshold: judging.Threshold = None,
-    min_volume_mm3: judging.MinVolume = 0.0,
+    peak_threshold: judging.PeakThreshold = None,
+    min_volume_mm3: judging.MinVolume = None,
+    operating_point: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Take both thresholds and the minimum volume from this bundle."),
+    ] = None,
     ignore_below_mm3: judging.IgnoreBelow = 0.0,
+    ignore_value: judging.IgnoredValues = None,
     connectivity: judging.Connectivity = 26,
     truth_kind: judging.TruthKind = "auto",
     pred_kind: judging.PredictionKind = "auto",
@@ -51,7 +57,14 @@ def evaluate(
     ] = False,
     gallery: Annotated[bool, typer.Option(help="Draw the misses and false alarms.")] = True,
     pick: Annotated[
-        str | None, typer.Option(help="Choose threshold and minimum volume: f1, or fp:0.5 (FP per scan).")
+        str | None,
+        typer.Option(
+            help="Choose threshold, peak threshold and minimum volume: f1, or fp:0.5 (FP per scan)."
+        ),
+    ] = None,
+    peaks: Annotated[
+        str | None,
+        typer.Option(help="Peak thresholds that --pick tries: 0.5,0.7,0.9. Default 0.2 to 0.9; 0: none."),
     ] = None,
     update_model: Annotated[
         Path | None, typer.Option(help="Write the chosen point into this bundle. Default of --pick: f1.")
@@ -67,7 +80,7 @@ def evaluate(
         raise UsageError(f"unexpected argument {more_strata[0]!r}: name columns behind --strata")
     require_new(output)
     require_can_hold_results(output.absolute().parent)
-    settings = judging.settings_from(locals() | {"strata": [*(strata or ()), *(more_strata or ())]})
+    given = locals() | {"strata": [*(strata or ()), *(more_strata or ())]}
 
     from shiva_cmb.anatomy.regions import read_region_names
     from shiva_cmb.ensemble import open_bundle
@@ -76,6 +89,11 @@ def evaluate(
     from shiva_cmb.evaluation.operating_point import require_choice, require_storable
     from shiva_cmb.reporting.evaluation_report import evaluation_json, save_evaluation, summary_text
 
+    base = None
+    if operating_point is not None:
+        base = open_bundle(operating_point, note=lambda _: None).part.lesion_criteria()
+    tried = _peaks_to_try(peaks) if peaks or pick or update_model else ()
+    settings = judging.settings_from(given, base, tried)
     if pick:
         require_choice(pick)
     remarks = judging.Remarks()
@@ -83,8 +101,6 @@ def evaluate(
     if update_model is not None:
         require_storable(settings)
         bundle = open_bundle(update_model, note=lambda _: None)
-        if bundle.part.operating_point.peak_threshold is not None:
-            remarks(f"{update_model}: its peak threshold is dropped: none was used to choose the new point")
     names = None if region_names is None else read_region_names(region_names)
     with showing_steps("evaluating", json) as on_step:
         on_step("finding cases")
@@ -120,3 +136,19 @@ def evaluate(
         store_operating_point(chosen, bundle, result)
         if not json:
             print(f"operating point written to {bundle.descriptor_path}")
+
+
+def _peaks_to_try(text: str | None) -> tuple[float, ...]:
+    """Peak thresholds out of `0.5,0.7`; the usual ones if nothing was given.
+
+    Raises:
+        UsageError: if it is something else.
+    """
+    from shiva_cmb.evaluation.sweep import PEAKS_TO_TRY
+
+    if text is None:
+        return PEAKS_TO_TRY
+    try:
+        return tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise UsageError(f"--peaks {text}: expected numbers, such as 0.5,0.7,0.9") from error

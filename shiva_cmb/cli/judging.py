@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from shiva_cmb.cli.screen import print_note
+from shiva_cmb.cli.values import changed_criteria
 from shiva_cmb.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shiva_cmb.evaluation import Evaluation, EvaluationSettings
+    from shiva_cmb.lesions import LesionCriteria
 
 MOST_NOTES = 12
 """So many remarks are shown; all of them are in the results."""
@@ -38,13 +40,24 @@ Threshold = Annotated[
         " label map beside it."
     ),
 ]
+PeakThreshold = Annotated[
+    float | None,
+    typer.Option(help="Of probability maps: lesions must reach more than this somewhere. Default: none."),
+]
 MinVolume = Annotated[
-    float, typer.Option("--min-volume-mm3", help="Smaller predictions are dropped, of whatever kind.")
+    float | None,
+    typer.Option("--min-volume-mm3", help="Smaller predictions are dropped, of whatever kind. Default 0."),
 ]
 IgnoreBelow = Annotated[
     float,
     typer.Option(
         "--ignore-below-mm3", help="Smaller truth lesions, and predictions that touch them, do not count."
+    ),
+]
+IgnoredValues = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--ignore-value", help="Value of the truth that counts neither way, such as 2 for unsure; repeatable."
     ),
 ]
 Connectivity = Annotated[int, typer.Option(help="6, 18 or 26: which voxels belong together.")]
@@ -74,16 +87,23 @@ CASES_PER_PROCESS = 10
 """Starting a process takes as long as judging some cases."""
 
 
-def settings_from(options: dict[str, Any]) -> "EvaluationSettings":
+def settings_from(
+    options: dict[str, Any], base: "LesionCriteria | None" = None, peaks: tuple[float, ...] = ()
+) -> "EvaluationSettings":
     """Settings out of the options above, by the names the commands give their arguments.
+
+    Args:
+        options: by name.
+        base: a model's criteria, where options do not say otherwise; maps are judged then, not labels.
+        peaks: peak thresholds to sweep.
 
     Raises:
         UsageError: if a value is out of range.
     """
     from shiva_cmb.evaluation import EvaluationSettings, MatchRule
-    from shiva_cmb.evaluation.settings import LabelKind
+    from shiva_cmb.evaluation.settings import NOTHING_DROPPED, LabelKind
     from shiva_cmb.evaluation.settings import PredictionKind as KindOfPrediction
-    from shiva_cmb.lesions import LesionCriteria
+    from shiva_cmb.evaluation.sweep import SweepSettings
 
     rule = MatchRule(
         name=options["match"],
@@ -91,20 +111,21 @@ def settings_from(options: dict[str, Any]) -> "EvaluationSettings":
         min_iou=options["min_iou"],
         max_distance_mm=options["max_distance_mm"],
     )
-    threshold = options["threshold"]
-    criteria = LesionCriteria(
-        threshold=0.5 if threshold is None else threshold,
-        min_volume_mm3=options["min_volume_mm3"],
-        connectivity=options["connectivity"],
-    )
+    points = {name: options[name] for name in ("threshold", "peak_threshold", "min_volume_mm3")}
+    criteria = changed_criteria(base or NOTHING_DROPPED, **points, connectivity=options["connectivity"])
     given: dict[str, Any] = {}
+    if peaks:
+        given["sweep"] = SweepSettings(peak_thresholds=peaks)
     if options.get("at_least"):
         given["scan_thresholds"] = tuple(options["at_least"])
     return EvaluationSettings(
         rule=rule,
         criteria=criteria,
-        maps_first=threshold is not None,
+        maps_first=base is not None
+        or options["threshold"] is not None
+        or criteria.peak_threshold is not None,
         ignore_below_mm3=options["ignore_below_mm3"],
+        ignored_values=tuple(options["ignore_value"] or ()),
         truth_kind=_one_of("--truth-kind", options["truth_kind"], get_args(LabelKind)),
         prediction_kind=_one_of("--pred-kind", options["pred_kind"], get_args(KindOfPrediction)),
         strata=tuple(options.get("strata") or ()),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shiva_cmb.cli import compare, demo, evaluate, model, predict, relabel, train
+from shiva_cmb.cli import compare, dataset, demo, evaluate, model, predict, relabel, train
 from shiva_cmb.cli.failing import run_command
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
 app.add_typer(model.app, name="model")
+app.add_typer(dataset.app, name="dataset")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,8 +1,9 @@
 """The model on disk: a folder with `model_info.json` and one Keras file or SavedModel per fold."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -15,10 +16,11 @@ from shiva_cmb.ensemble.descriptor import (
     ShivaCmbPart,
     read_descriptor,
 )
-from shiva_cmb.errors import ModelError, Note, warn_user
+from shiva_cmb.errors import ModelError, Note, OutputError, warn_user
 from shiva_cmb.files import new_directory, replacing
 
 DESCRIPTOR_NAME = "model_info.json"
+_FILLING_NAME = ".tmp-bundle"
 _SUFFIX_OF_DIRECTORIES = ".tf_inference"  # how the published SHIVA SavedModels are named
 
 
@@ -128,26 +130,35 @@ def verify_bundle(bundle: Bundle, *, note: Note = warn_user) -> tuple[Checksums,
 
 
 def write_bundle(
-    folder: str | Path, folds: Sequence[FoldFile], part: ShivaCmbPart, identity: Identity | None = None
+    folder: str | Path,
+    folds: Sequence[FoldFile],
+    part: ShivaCmbPart,
+    identity: Identity | None = None,
+    *,
+    keep_others: bool = False,
 ) -> Bundle:
-    """Copy the folds into a new folder and write their descriptor.
+    """Copy the folds into a folder and write their descriptor.
 
     Args:
-        folder: made new; its name becomes the prefix of the fold names, as SHiVAi expects.
+        folder: made new, unless `keep_others`; its name becomes the prefix of the fold names, as SHiVAi
+            expects.
         folds: in order; the copies are called `fold_0.h5`, `fold_1.h5`, ...
         part: our part; its `folds` are filled in here.
         identity: SHiVAi's keys.
+        keep_others: write into a folder that exists and has no descriptor yet, and leave its other files
+            alone. Each fold appears whole, and the descriptor last: without it there is no model.
 
     Raises:
         ModelError: if there is no fold or one is missing.
-        OutputError: if the folder is there already, or cannot be written.
+        OutputError: if the folder is there already, or with `keep_others` holds a model already; or if it
+            cannot be written.
     """
     folder, identity = Path(folder).absolute(), identity or Identity()
     if not folds:
         raise ModelError(f"no folds were given for the bundle {folder}: a model needs at least one")
     entries: list[FileEntry] = []
     parts: list[FoldPart] = []
-    with new_directory(folder) as temporary:
+    with _filling(folder) if keep_others else new_directory(folder) as temporary:
         for number, fold in enumerate(folds):
             copy = temporary / _fold_name(number, fold.path)
             _copy(fold.path, copy)
@@ -187,6 +198,30 @@ def update_operating_point(bundle: Bundle, point: OperatingPoint) -> Bundle:
     with replacing() as pending:
         pending.path(bundle.descriptor_path).write_text(descriptor.to_json(), encoding="utf-8")
     return replace(bundle, descriptor=descriptor)
+
+
+@contextmanager
+def _filling(folder: Path) -> Iterator[Path]:
+    """A temporary folder within an existing one, whose content goes there if the block ends without an error.
+
+    The descriptor comes last. What a killed run left of an earlier attempt is replaced.
+    """
+    if (folder / DESCRIPTOR_NAME).exists():
+        raise OutputError(f"{folder} holds a model already: name another folder, or remove it first")
+    temporary = folder / _FILLING_NAME
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        for path in sorted(temporary.iterdir(), key=lambda path: (path.name == DESCRIPTOR_NAME, path.name)):
+            final = folder / path.name
+            if final.is_dir():  # a folder is not renamed over one that holds files
+                shutil.rmtree(final)
+            path.replace(final)
+    except OSError as error:
+        raise OutputError(f"could not write the model into {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _find_descriptor(path: Path) -> Path:

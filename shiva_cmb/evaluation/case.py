@@ -52,7 +52,7 @@ class CaseResult:
     features: tuple[Mapping[str, float | int | str], ...]
     """Shape and intensity of every lesion; empty unless asked for."""
     sweep: NDArray[np.int64] | None
-    """TP, FP, FN by threshold and minimum volume, shape (thresholds, volumes, 3); None without a map."""
+    """TP, FP, FN, shape (thresholds, volumes, peak thresholds, 3); None without a map."""
     voxel_bins: NDArray[np.float64] | None
     """Calibration of the voxels above the lowest threshold, without those of ignored lesions; see
     `calibration.case_bins`."""

@@ -22,6 +22,7 @@ from shiva_cmb.evaluation.metrics.weighted import Measure
 from shiva_cmb.evaluation.resampling import Figure, as_figures, bootstrap_weights, exchange
 from shiva_cmb.evaluation.settings import EvaluationSettings
 from shiva_cmb.evaluation.strata import Levels, stratum_counts
+from shiva_cmb.evaluation.sweep import NO_PEAK
 
 Groups = dict[str, dict[str, Figure]]
 """Figures by group (`detection.micro`) and name (`sensitivity`)."""
@@ -43,9 +44,9 @@ class CaseArrays:
     voxels: Mapping[str, NDArray[np.float64]]
     """Voxel metrics, surface distances and the mean Dice of matched lesions, each shape (cases,)."""
     sweep: NDArray[np.int64] | None
-    """Shape (cases, thresholds, volumes, 3); None without probability maps."""
+    """Shape (cases, thresholds, volumes, peak thresholds, 3); None without probability maps."""
     curve: NDArray[np.int64] | None
-    """The sweep at the minimum volume of the operating point, shape (cases, thresholds, 3)."""
+    """The sweep at the operating point's minimum volume and peak threshold, shape (cases, thresholds, 3)."""
     voxel_bins: NDArray[np.float64] | None
     lesion_bins: NDArray[np.float64] | None
 
@@ -125,8 +126,10 @@ def case_arrays(results: Sequence[CaseResult], settings: EvaluationSettings) -> 
     voxels["matched_dice"] = np.array(
         [np.mean(result.matched_dice) if result.matched_dice else np.nan for result in results], np.float64
     )
-    volumes_mm3 = settings.sweep.min_volumes_mm3
-    sweeps = [_sweep(result, len(settings.sweep.thresholds), len(volumes_mm3)) for result in results]
+    tried, criteria = settings.sweep, settings.criteria
+    volumes_mm3, peaks = tried.min_volumes_mm3, tried.peak_thresholds
+    points = (len(tried.thresholds), len(volumes_mm3), len(peaks))
+    sweeps = [_sweep(result, points) for result in results]
     with_curves = any(result.sweep is not None for result in results) and all(s is not None for s in sweeps)
     sweep = np.stack([s for s in sweeps if s is not None]) if with_curves else None
     bins = [_bins(result.voxel_bins, result) for result in results]
@@ -141,7 +144,11 @@ def case_arrays(results: Sequence[CaseResult], settings: EvaluationSettings) -> 
         predicted_count=column("predicted_count"),
         voxels=voxels,
         sweep=sweep,
-        curve=None if sweep is None else sweep[:, :, volumes_mm3.index(settings.criteria.min_volume_mm3)],
+        curve=None
+        if sweep is None
+        else sweep[
+            :, :, volumes_mm3.index(criteria.min_volume_mm3), peaks.index(criteria.peak_threshold or NO_PEAK)
+        ],
         voxel_bins=np.stack([b for b in bins if b is not None]) if with_curves else None,
         lesion_bins=np.stack([b for b in lesion_bins if b is not None])
         if with_curves and all(b is not None for b in lesion_bins)
@@ -149,10 +156,10 @@ def case_arrays(results: Sequence[CaseResult], settings: EvaluationSettings) -> 
     )
 
 
-def _sweep(result: CaseResult, thresholds: int, volumes: int) -> NDArray[np.int64] | None:
+def _sweep(result: CaseResult, points: tuple[int, int, int]) -> NDArray[np.int64] | None:
     if result.sweep is not None or result.judged != "nothing":
         return result.sweep
-    nothing = np.zeros((thresholds, volumes, 3), np.int64)
+    nothing = np.zeros((*points, 3), np.int64)
     nothing[..., 2] = result.truth_count
     return nothing
 

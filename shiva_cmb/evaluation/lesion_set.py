@@ -101,6 +101,13 @@ class LesionSet:
         starts = _starts(sizes[keep])
         return LesionSet(self.grid, self.voxels[np.repeat(keep, sizes)], starts, self.names[keep], scores)
 
+    def followed_by(self, other: "LesionSet") -> "LesionSet":
+        """These lesions and, under further numbers, those of a set on the same grid; none overlap."""
+        names = np.arange(1, len(other) + 1) + self.names.max(initial=0)
+        starts = np.concatenate([self.starts, self.starts[-1] + other.starts[1:]])
+        voxels = np.concatenate([self.voxels, other.voxels])
+        return LesionSet(self.grid, voxels, starts, np.concatenate([self.names, names]))
+
     def flags(self, of_each: ArrayLike) -> NDArray[np.bool_]:
         """One boolean for each lesion, checked, shape (lesions,).
 

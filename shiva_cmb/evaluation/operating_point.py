@@ -1,14 +1,16 @@
-"""The threshold and minimum volume at which a model should be used, chosen on cases with known truth."""
+"""Threshold, peak threshold and minimum volume for using a model, chosen on cases with known truth."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shiva_cmb.errors import UsageError
 from shiva_cmb.evaluation.metrics import curves
 from shiva_cmb.evaluation.pipeline import Evaluation
 from shiva_cmb.evaluation.settings import EvaluationSettings
+from shiva_cmb.evaluation.sweep import NO_PEAK
 
 if TYPE_CHECKING:
     from shiva_cmb.ensemble import Bundle
@@ -22,14 +24,26 @@ class ChosenPoint:
     """A voxel belongs to a lesion where its probability is strictly above this."""
     min_volume_mm3: float
     """Smaller lesions are dropped."""
+    peak_threshold: float | None
+    """A lesion's highest probability must be strictly above this too; None: nothing more is asked."""
     criterion: str
     """By what it was chosen, in words."""
     curve: tuple[dict[str, float | None], ...]
-    """Pooled figures at every threshold and minimum volume that was tried."""
+    """Pooled figures at every point that was tried, see `operating_curve`."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The point itself, by the names that descriptors and criteria give its parts."""
+        return {
+            "threshold": self.threshold,
+            "peak_threshold": self.peak_threshold,
+            "min_volume_mm3": self.min_volume_mm3,
+        }
 
 
 def choose_operating_point(evaluation: Evaluation, wanted: str = "f1") -> ChosenPoint:
-    """Choose among the thresholds and minimum volumes of the evaluation's sweep.
+    """Choose among the thresholds, minimum volumes and peak thresholds of the evaluation's sweep.
+
+    Equally good points: see `curves.best_by_f1`.
 
     The figures at the chosen point are optimistic for these cases: judge the model on others.
 
@@ -49,23 +63,42 @@ def choose_operating_point(evaluation: Evaluation, wanted: str = "f1") -> Chosen
             "an operating point can only be chosen from probability maps of all cases:"
             f" {_without_map(evaluation)}; give them with --pred"
         )
-    if rate is None:
-        t, v = curves.best_by_f1(counts)
-        criterion = "highest pooled F1"
-    else:
-        t, v = curves.best_by_fp_rate(counts, rate)
-        criterion = f"highest sensitivity with at most {rate:g} false positives per scan"
+    t, v, p = best_point(counts, wanted)
+    criterion = (
+        "highest pooled F1"
+        if rate is None
+        else f"highest sensitivity with at most {rate:g} false positives per scan"
+    )
     sweep = evaluation.settings.sweep
+    threshold, peak = sweep.thresholds[t], sweep.peak_thresholds[p]
     return ChosenPoint(
-        threshold=sweep.thresholds[t],
+        threshold=threshold,
         min_volume_mm3=sweep.min_volumes_mm3[v],
+        peak_threshold=peak if peak > threshold else None,
         criterion=f"{criterion} on {len(evaluation.arrays)} cases, {evaluation.settings.rule.definition}",
         curve=operating_curve(evaluation),
     )
 
 
+def best_point(counts: NDArray[np.int64], wanted: str) -> tuple[int, int, int]:
+    """Threshold, minimum volume and peak threshold by index.
+
+    Args:
+        counts: see `CaseArrays.sweep`.
+        wanted: see `choose_operating_point`.
+
+    Raises:
+        UsageError: if `wanted` is something else or cannot be reached, or the best point finds no lesion.
+    """
+    rate = require_choice(wanted)
+    return curves.best_by_f1(counts) if rate is None else curves.best_by_fp_rate(counts, rate)
+
+
 def operating_curve(evaluation: Evaluation) -> tuple[dict[str, float | None], ...]:
-    """Pooled figures at every threshold and minimum volume; empty without probability maps."""
+    """Pooled figures at every point that was tried; empty without probability maps.
+
+    Peak thresholds are left out where they are not above the threshold, except `sweep.NO_PEAK`.
+    """
     counts = evaluation.arrays.sweep
     if counts is None:
         return ()
@@ -75,10 +108,13 @@ def operating_curve(evaluation: Evaluation) -> tuple[dict[str, float | None], ..
         {
             "threshold": threshold,
             "min_volume_mm3": volume,
-            **{name: _json(values[t, v]) for name, values in points._asdict().items()},
+            "peak_threshold": peak,
+            **{name: _json(values[t, v, p]) for name, values in points._asdict().items()},
         }
         for v, volume in enumerate(sweep.min_volumes_mm3)
+        for p, peak in enumerate(sweep.peak_thresholds)
         for t, threshold in enumerate(sweep.thresholds)
+        if peak == NO_PEAK or peak > threshold
     )
 
 
@@ -97,10 +133,7 @@ def store_operating_point(chosen: ChosenPoint, bundle: "Bundle", evaluation: Eva
     require_storable(evaluation.settings)
     from shiva_cmb.ensemble import OperatingPoint, update_operating_point
 
-    point = OperatingPoint(
-        threshold=chosen.threshold, min_volume_mm3=chosen.min_volume_mm3, curve=chosen.curve
-    )
-    return update_operating_point(bundle, point)
+    return update_operating_point(bundle, OperatingPoint(**chosen.as_dict(), curve=chosen.curve))
 
 
 def require_choice(wanted: str) -> float | None:

@@ -35,6 +35,7 @@ from shiva_cmb.evaluation.strata import (
     parse_stratum,
     require_strata,
 )
+from shiva_cmb.evaluation.sweep import NO_PEAK
 from shiva_cmb.parallel import Progress, run_cases
 
 ALWAYS = ("size", "n_lesions", "elongation", "sphericity")
@@ -43,10 +44,13 @@ ALWAYS = ("size", "n_lesions", "elongation", "sphericity")
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Pooled detection along the thresholds, at one minimum volume; arrays have one entry per threshold."""
+    """Pooled detection along the thresholds, at one minimum volume and peak threshold; arrays have one entry
+    per threshold."""
 
     thresholds: tuple[float, ...]
     min_volume_mm3: float
+    peak_threshold: float | None
+    """None: none was asked for; it changes nothing at thresholds that are not below it."""
     sensitivity: NDArray[np.float64]
     sensitivity_low: NDArray[np.float64]
     """Ends of the intervals, NaN where there is none: see `resampling.INTERVAL_RULE`."""
@@ -176,6 +180,9 @@ def _with_operating_point(settings: EvaluationSettings) -> EvaluationSettings:
             sweep,
             thresholds=tuple(sorted({*sweep.thresholds, criteria.threshold})),
             min_volumes_mm3=tuple(sorted({*sweep.min_volumes_mm3, criteria.min_volume_mm3})),
+            peak_thresholds=tuple(
+                sorted({NO_PEAK, *sweep.peak_thresholds, criteria.peak_threshold or NO_PEAK})
+            ),
             connectivity=criteria.connectivity,
         ),
     )
@@ -276,6 +283,7 @@ def _curves(arrays: CaseArrays, weights: NDArray[np.int16], settings: Evaluation
     return Curves(
         thresholds=settings.sweep.thresholds,
         min_volume_mm3=settings.criteria.min_volume_mm3,
+        peak_threshold=settings.criteria.peak_threshold,
         sensitivity=point.sensitivity,
         sensitivity_low=low,
         sensitivity_high=high,

@@ -34,7 +34,7 @@ class CaseLesions:
 
     truth: LesionSet
     ignored_truth: NDArray[np.bool_]
-    """Truth lesions that are too small to count, by their volume on their own grid, shape (n,)."""
+    """Truth lesions that do not count: too small on their own grid, or of a value to ignore; shape (n,)."""
     prediction: LesionSet
     judged: Judged
     """Where they come from."""
@@ -57,11 +57,9 @@ def read_case(case: EvaluationCase, settings: EvaluationSettings, note: Note = w
     Raises:
         ImageError: if truth or prediction cannot be read or holds something else than lesions.
     """
-    connectivity = settings.criteria.connectivity
     truth_image = read_volume(case.truth, note=note)
     require_finite(truth_image, str(case.truth))
-    truth = label_lesions(truth_image, settings.truth_kind, connectivity, str(case.truth), note)
-    ignored = too_small(truth.volumes_mm3, settings.ignore_below_mm3)
+    truth, ignored = _truth_lesions(truth_image, settings, str(case.truth), note)
     if case.prediction is None:
         nothing = np.zeros(truth_image.shape, bool)
         empty = lesions_of_mask(nothing, truth_image.grid)
@@ -84,6 +82,23 @@ def read_case(case: EvaluationCase, settings: EvaluationSettings, note: Note = w
         found = found.enlarged(margins)
     moved = moved_to(truth, found.lesions.grid)
     return CaseLesions(moved, ignored, found.lesions, found.judged, found.probability, found.brain)
+
+
+def _truth_lesions(
+    image: Volume, settings: EvaluationSettings, name: str, note: Note
+) -> tuple[LesionSet, NDArray[np.bool_]]:
+    """All truth lesions, and which of them do not count."""
+    connectivity = settings.criteria.connectivity
+    regions = None
+    if settings.ignored_values:
+        hidden = np.isin(image.data, settings.ignored_values)
+        regions = lesions_of_mask(hidden, image.grid, connectivity)
+        image = image.with_data(np.where(hidden, 0, image.data))
+    truth = label_lesions(image, settings.truth_kind, connectivity, name, note)
+    small = too_small(truth.volumes_mm3, settings.ignore_below_mm3)
+    if regions is None:
+        return truth, small
+    return truth.followed_by(regions), np.concatenate([small, np.ones(len(regions), bool)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,29 +132,33 @@ def _curves(evaluation: Evaluation) -> dict[str, Any] | None:
     if curves is None:
         return None
     names = (
-        *("thresholds", "min_volume_mm3", "sensitivity", "sensitivity_low", "sensitivity_high"),
-        *("fp_per_scan", "precision"),
+        *("thresholds", "min_volume_mm3", "peak_threshold", "sensitivity", "sensitivity_low"),
+        *("sensitivity_high", "fp_per_scan", "precision"),
     )
     return {name: getattr(curves, name) for name in names}
 
 
 def _definitions(evaluation: Evaluation) -> dict[str, Any]:
     settings = evaluation.settings
+    reasons = [f"under {settings.ignore_below_mm3:g} mm3"] if settings.ignore_below_mm3 else []
+    if settings.ignored_values:
+        reasons.append(f"of the values {', '.join(map(str, settings.ignored_values))}")
     ignored = (
-        f"Truth lesions under {settings.ignore_below_mm3:g} mm3, and predictions that match or touch only"
-        " such lesions, count neither way."
+        f"Truth lesions {' or '.join(reasons)}, and predictions that match or touch only such lesions, count"
+        " neither way."
     )
     return {
         "match": settings.rule.definition,
         "empty_cases": detection.EMPTY_DEFINITIONS[empty_convention(settings.rule)],
-        "ignored": ignored if settings.ignore_below_mm3 else "No lesion is ignored.",
+        "ignored": ignored if reasons else "No lesion is ignored.",
         "lesions": _what_is_a_lesion(settings, Counter(result.judged for result in evaluation.results)),
         "voxels_judged": "Those of the case's brain mask and of all lesions that count, also beyond the mask;"
         " the whole image of the prediction where there is no mask; without those of ignored lesions.",
         "interval": f"{100 * settings.level:g} % interval of {settings.replicates} samples, in which all"
         f" scans of a patient are drawn together: {INTERVAL_RULE}.",
         "curves": "Pooled detection at each threshold (see `detection.curves`), with the interval of the"
-        " sensitivity; predicted lesions under the minimum volume are dropped.",
+        " sensitivity; predicted lesions under the minimum volume, or whose highest probability is not above"
+        " the peak threshold, are dropped.",
         "n": "number of lesions, predictions or scans that a figure rests on",
         "strata": "A matched pair counts in the stratum of its truth lesion, a false positive in its own.",
         **{group: dict(texts) for group, texts in DEFINITIONS.items()},

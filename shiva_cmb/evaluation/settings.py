@@ -32,6 +32,8 @@ class EvaluationSettings:
     masks of both sides; nothing is dropped unless it is asked for."""
     ignore_below_mm3: float = 0.0
     """Smaller truth lesions, and the predictions that touch them, count neither way."""
+    ignored_values: tuple[int, ...] = ()
+    """Values of the truth whose regions, and the predictions that touch only such, count neither way."""
     truth_kind: LabelKind = "auto"
     """What the truth files hold."""
     prediction_kind: PredictionKind = "auto"
@@ -40,7 +42,7 @@ class EvaluationSettings:
     """Where a case has a label map and a probability map, the probability map is judged; so it is with the
     kind `probability`."""
     sweep: SweepSettings = field(default_factory=SweepSettings)
-    """Thresholds and minimum volumes of the curves, where there are probability maps."""
+    """Operating points that are tried, where there are probability maps."""
     scan_thresholds: tuple[int, ...] = (1, 3, 5, 11)
     """A scan counts as positive with at least so many lesions."""
     strata: tuple[str, ...] = ()
@@ -55,6 +57,8 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         if not 0.0 <= self.ignore_below_mm3 < float("inf"):
             raise UsageError(f"expected a volume of 0 mm3 or more to ignore, got {self.ignore_below_mm3}")
+        if 0 in self.ignored_values:
+            raise UsageError("expected truth values other than 0, the background, to ignore")
         if not self.scan_thresholds or min(self.scan_thresholds) < 1:
             raise UsageError(f"expected lesion counts of 1 or more, got {self.scan_thresholds}")
         if self.replicates < 100:

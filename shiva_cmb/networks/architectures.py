@@ -46,8 +46,8 @@ class ResidualUNet(NetworkSettings):
     (then the shortcut needs no projection), the shortcut joins before the last activation, transposed
     kernels of 2 voxels, no bias beside a normalisation, the last entry of the filters is the bottom.
 
-    Instance normalisation averages over what the network sees at a time. A bottom of one voxel is set to a
-    constant by it, so patches should keep at least two voxels there: 32 for five levels.
+    Instance normalisation averages over what the network sees at a time, down to the bottom: the smallest
+    cubic patch has 17 voxels along each axis for five levels, 2 ** (levels - 1) + 1 in general.
     """
 
     architecture: ClassVar[str] = "residual_unet"
@@ -63,8 +63,7 @@ class ResidualUNet(NetworkSettings):
     l2: float = 1e-5
     """Of the squared weights of each convolution but the last, added to both losses as well."""
     deep_supervision: int = 0
-    """Decoder levels below the first that are judged too, in training only; at full resolution. Losses then
-    see probabilities without their logits: a wrong answer surer than 1 - 1e-7 has no slope any more."""
+    """Decoder levels below the first that are judged too, in training only; at full resolution."""
 
     def __post_init__(self) -> None:
         self._require_widths("filters", 1)
@@ -73,6 +72,11 @@ class ResidualUNet(NetworkSettings):
         self._require(0 <= self.l2 < 1, "l2", "0 to below 1")
         most = max(len(self.filters) - 2, 0)
         self._require(0 <= self.deep_supervision <= most, "deep_supervision", f"0 to {most}")
+
+    @property
+    def instance_norm_factor(self) -> int:
+        """At the bottom."""
+        return 2 ** (len(self.filters) - 1)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,9 @@ class AttentionUNet(NetworkSettings):
     As in MONAI: convolutions with a stride instead of pooling, an additive gate between the features of a
     level and those from below it, instance normalisation without scale and PReLU after the merging
     convolution, batch normalisation and ReLU elsewhere.
+
+    The deepest instance normalisation is one level above the bottom: the smallest cubic patch has 9 voxels
+    along each axis for five levels, 2 ** (levels - 2) + 1 in general.
     """
 
     architecture: ClassVar[str] = "attention_unet"
@@ -147,6 +154,11 @@ class AttentionUNet(NetworkSettings):
         self._require_widths("filters", 2)
         self._require(min(self.filters) >= 2, "filters", "numbers from 2")
 
+    @property
+    def instance_norm_factor(self) -> int:
+        """At the merging convolution above the bottom."""
+        return 2 ** (len(self.filters) - 2)
+
 
 @dataclass(frozen=True)
 class UNETR(NetworkSettings):
@@ -156,7 +168,8 @@ class UNETR(NetworkSettings):
     a size is not a multiple of the patch, the patches reach over both ends alike and the last upsampling is
     cropped to the image.
 
-    Each patch has a learned position, so a network fits one image size: train it on whole volumes.
+    Each patch has a learned position, so a network fits one image size: train it on whole volumes. Any size
+    will do: the deepest instance normalisation sees 2 x 2 x 2 voxels of every patch.
     """
 
     architecture: ClassVar[str] = "unetr"

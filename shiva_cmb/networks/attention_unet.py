@@ -6,22 +6,25 @@ import keras
 from keras import layers
 
 from shiva_cmb.networks.architectures import AttentionUNet
-from shiva_cmb.networks.blocks import Style, probability
+from shiva_cmb.networks.blocks import Style, output
 
 STYLE = Style("batch", "relu")
 LINEAR = Style("batch", "none")
 MERGE = Style("instance", "prelu")
 
 
-def attention_unet(settings: AttentionUNet, input_shape: tuple[int, int, int, int]) -> keras.Model:
+def attention_unet(
+    settings: AttentionUNet, input_shape: tuple[int, int, int, int], *, training: bool = False
+) -> keras.Model:
     """Assemble the network: see `AttentionUNet`.
 
     Args:
         settings: widths.
         input_shape: x, y, z, channels.
+        training: gives logits.
 
     Returns:
-        Maps float32 (batch, x, y, z, channels) to probabilities, float32 (batch, x, y, z, 1).
+        Maps float32 (batch, x, y, z, channels) to probabilities or logits, float32 (batch, x, y, z, 1).
     """
     inputs = keras.Input(shape=input_shape, name="image")
     skips = []
@@ -36,7 +39,7 @@ def attention_unet(settings: AttentionUNet, input_shape: tuple[int, int, int, in
         gated = _gate(skips[level], below, width // 2, name)
         features = layers.Concatenate(name=f"{name}_concat")([gated, below])
         features = MERGE.convolve(features, width, f"{name}_merge")
-    return keras.Model(inputs, probability(features), name="attention_unet")
+    return keras.Model(inputs, output(features, training=training), name="attention_unet")
 
 
 def _gate(features: Any, below: Any, width: int, name: str) -> Any:

@@ -172,12 +172,13 @@ def make_even(features: Any, name: str) -> Any:
     return features
 
 
-def probability(features: Any, name: str = "probability") -> Any:
-    """The output: a 1x1x1 convolution and a sigmoid.
+def output(features: Any, name: str = "probability", *, training: bool) -> Any:
+    """The last layer: a 1x1x1 convolution, and a sigmoid unless it is for training, which takes logits.
 
     Always float32, whatever the precision policy: NIfTI has no float16.
     """
-    return layers.Conv3D(1, 1, activation="sigmoid", dtype="float32", name=name)(features)
+    activation = "linear" if training else "sigmoid"
+    return layers.Conv3D(1, 1, activation=activation, dtype="float32", name=name)(features)
 
 
 def _penalty(l2: float) -> regularizers.Regularizer | None:

@@ -46,12 +46,14 @@ def build_network(
         name: the architecture, one of `ARCHITECTURES`.
         arguments: its settings; those left out keep their defaults, the published ones.
         input_shape: voxels along x, y, z, and channels, without the batch. Odd sizes are fine.
-        training: adds the outputs of deep supervision, if the settings ask for any, as further channels.
+        training: gives logits instead of probabilities, which the losses need to be exact, and adds the
+            outputs of deep supervision, if the settings ask for any, as further channels.
 
     Returns:
         A functional model of built-in Keras layers: float32 (batch, x, y, z, channels) to probabilities,
-        float32 (batch, x, y, z, 1), or (batch, x, y, z, 1 + n) with n outputs of deep supervision, finest
-        first. It has no trained weights and is not compiled. Layers have the same names in both.
+        float32 (batch, x, y, z, 1); in training to logits, float32 (batch, x, y, z, 1 + n) with n outputs of
+        deep supervision, finest first. It has no trained weights and is not compiled. Layers with weights
+        have the same names in both.
 
     Raises:
         ModelError: if the name or an argument is unknown, or the input shape is not four positive numbers.
@@ -65,6 +67,4 @@ def build_network(
     settings = ARCHITECTURES[name].from_arguments(arguments)
     # A module per architecture, with a function of the same name: imported here, since it imports Keras.
     build = getattr(import_module(f"shiva_cmb.networks.{name}"), name)
-    if training and isinstance(settings, ResidualUNet) and settings.deep_supervision:
-        return build(settings, input_shape, training=True)
-    return build(settings, input_shape)
+    return build(settings, input_shape, training=training)

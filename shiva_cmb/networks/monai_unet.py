@@ -12,15 +12,18 @@ STYLE = Style("batch", "prelu")
 LINEAR = Style("none", "none")
 
 
-def monai_unet(settings: MonaiUNet, input_shape: tuple[int, int, int, int]) -> keras.Model:
+def monai_unet(
+    settings: MonaiUNet, input_shape: tuple[int, int, int, int], *, training: bool = False
+) -> keras.Model:
     """Assemble the network: see `MonaiUNet`.
 
     Args:
         settings: widths and depths.
         input_shape: x, y, z, channels.
+        training: gives logits.
 
     Returns:
-        Maps float32 (batch, x, y, z, channels) to probabilities, float32 (batch, x, y, z, 1).
+        Maps float32 (batch, x, y, z, channels) to probabilities or logits, float32 (batch, x, y, z, 1).
     """
     inputs = keras.Input(shape=input_shape, name="image")
     bottom = len(settings.filters) - 1
@@ -38,6 +41,8 @@ def monai_unet(settings: MonaiUNet, input_shape: tuple[int, int, int, int]) -> k
     # Always float32, whatever the precision policy: NIfTI has no float16.
     logits = layers.Conv3D(1, 3, padding="same", dtype="float32", name="logits")(features)
     logits = layers.Add(dtype="float32", name="top_add")([features, logits])
+    if training:
+        return keras.Model(inputs, logits, name="monai_unet")
     outputs = layers.Activation("sigmoid", dtype="float32", name="probability")(logits)
     return keras.Model(inputs, outputs, name="monai_unet")
 

@@ -4,18 +4,21 @@ import keras
 from keras import layers
 
 from shiva_cmb.networks.architectures import PlainUNet
-from shiva_cmb.networks.blocks import conv_level, probability, upsample_to
+from shiva_cmb.networks.blocks import conv_level, output, upsample_to
 
 
-def plain_unet(settings: PlainUNet, input_shape: tuple[int, int, int, int]) -> keras.Model:
+def plain_unet(
+    settings: PlainUNet, input_shape: tuple[int, int, int, int], *, training: bool = False
+) -> keras.Model:
     """Assemble the network: see `PlainUNet` for what is published and what is inferred.
 
     Args:
         settings: widths and depths.
         input_shape: x, y, z, channels.
+        training: gives logits.
 
     Returns:
-        Maps float32 (batch, x, y, z, channels) to probabilities, float32 (batch, x, y, z, 1).
+        Maps float32 (batch, x, y, z, channels) to probabilities or logits, float32 (batch, x, y, z, 1).
     """
     inputs = keras.Input(shape=input_shape, name="image")
     skips = []
@@ -33,4 +36,4 @@ def plain_unet(settings: PlainUNet, input_shape: tuple[int, int, int, int]) -> k
         upsampled = upsample_to(features, skips[level], name)
         features = layers.Concatenate(name=f"{name}_concat")([upsampled, skips[level]])
         features = conv_level(features, widths, name, activation="elu", l2=settings.l2)
-    return keras.Model(inputs, probability(features), name="plain_unet")
+    return keras.Model(inputs, output(features, training=training), name="plain_unet")

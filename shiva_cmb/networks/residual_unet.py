@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from shiva_cmb.networks.architectures import ResidualUNet
-from shiva_cmb.networks.blocks import Style, crop_to, probability
+from shiva_cmb.networks.blocks import Style, crop_to, output
 
 
 def residual_unet(
@@ -17,10 +17,11 @@ def residual_unet(
     Args:
         settings: widths and depths.
         input_shape: x, y, z, channels.
-        training: adds the outputs of deep supervision as further channels, finest first.
+        training: gives logits, and adds those of deep supervision as further channels, finest first.
 
     Returns:
-        Maps float32 (batch, x, y, z, channels) to probabilities, float32 (batch, x, y, z, 1 or more).
+        Maps float32 (batch, x, y, z, channels) to probabilities, float32 (batch, x, y, z, 1), or to logits,
+        float32 (batch, x, y, z, 1 + deep supervision).
     """
     style = Style("instance", "leaky_relu", bias=False, l2=settings.l2, scale_instance=True)
     inputs = keras.Input(shape=input_shape, name="image")
@@ -39,7 +40,7 @@ def residual_unet(
         features = _level(style, features, width, settings.decoder_convs, name)
         if training and 1 <= level <= settings.deep_supervision:
             judged.append(_judged(features, inputs, level))
-    outputs = probability(features)
+    outputs = output(features, training=training)
     if judged:
         outputs = layers.Concatenate(dtype="float32", name="all_outputs")([outputs, *reversed(judged)])
     return keras.Model(inputs, outputs, name="residual_unet")
@@ -60,11 +61,11 @@ def _level(style: Style, features: Any, width: int, convs: int, name: str, *, st
 
 
 def _judged(features: Any, inputs: Any, level: int) -> Any:
-    """The probabilities at a coarse level, voxels repeated to full resolution.
+    """The logits at a coarse level, voxels repeated to full resolution.
 
     Small lesions survive this way, while a reference that is made coarse would lose them.
     """
     name = f"probability_{level}"
-    coarse = probability(features, name)
+    coarse = output(features, name, training=True)
     large = layers.UpSampling3D(2**level, dtype="float32", name=f"{name}_large")(coarse)
     return crop_to(large, inputs, name)

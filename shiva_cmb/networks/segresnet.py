@@ -6,20 +6,23 @@ import keras
 from keras import layers
 
 from shiva_cmb.networks.architectures import SegResNet
-from shiva_cmb.networks.blocks import NORM_EPSILON, Style, probability, upsample_to
+from shiva_cmb.networks.blocks import NORM_EPSILON, Style, output, upsample_to
 
 BARE = Style("none", "none", bias=False)
 
 
-def segresnet(settings: SegResNet, input_shape: tuple[int, int, int, int]) -> keras.Model:
+def segresnet(
+    settings: SegResNet, input_shape: tuple[int, int, int, int], *, training: bool = False
+) -> keras.Model:
     """Assemble the network: see `SegResNet`.
 
     Args:
         settings: widths and depths.
         input_shape: x, y, z, channels.
+        training: gives logits.
 
     Returns:
-        Maps float32 (batch, x, y, z, channels) to probabilities, float32 (batch, x, y, z, 1).
+        Maps float32 (batch, x, y, z, channels) to probabilities or logits, float32 (batch, x, y, z, 1).
     """
     inputs = keras.Input(shape=input_shape, name="image")
     features = BARE.convolve(inputs, settings.first_filters, "first")
@@ -42,7 +45,7 @@ def segresnet(settings: SegResNet, input_shape: tuple[int, int, int, int]) -> ke
         for block in range(blocks):
             features = _block(features, settings.groups, f"dec{level}_{block}")
     features = _normalise(features, settings.groups, "last")
-    return keras.Model(inputs, probability(features), name="segresnet")
+    return keras.Model(inputs, output(features, training=training), name="segresnet")
 
 
 def _block(features: Any, groups: int, name: str) -> Any:

@@ -1,10 +1,15 @@
 """What the settings of every architecture share: how they are read, checked and written. No Keras."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
-from shiva_cmb.errors import ModelError
+from shiva_cmb.errors import ModelError, UsageError
+
+LEAST_NORMALISED = 8
+"""Voxels that instance normalisation must average over: 2 x 2 x 2. One voxel becomes a constant whatever it
+was, and two keep nothing but which of them is larger."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,33 @@ class NetworkSettings:
         if type(value) is wanted or (wanted is float and type(value) is int):
             return value
         raise ModelError(f"argument {key} of {cls.architecture}: expected {wanted.__name__}, got {value!r}")
+
+    @property
+    def instance_norm_factor(self) -> int:
+        """How many times smaller than the image the features are at the deepest instance normalisation.
+
+        1 where there is none. (Batch normalisation also averages over the batch, group normalisation over
+        channels.)
+        """
+        return 1
+
+    def require_fits(self, shape: tuple[int, int, int]) -> None:
+        """Check that images of this size leave instance normalisation something to average over.
+
+        Args:
+            shape: voxels that the network is to see at a time, in training or later.
+
+        Raises:
+            UsageError: if they leave fewer than `LEAST_NORMALISED`.
+        """
+        factor = self.instance_norm_factor
+        left = math.prod(-(-n // factor) for n in shape)
+        if factor > 1 and left < LEAST_NORMALISED:
+            raise UsageError(
+                f"patch: {self.architecture} has instance normalisation at 1/{factor} of the resolution, "
+                f"where {shape} leaves {left} of at least {LEAST_NORMALISED} voxels: take patches from "
+                f"{factor + 1} voxels along each axis, or fewer levels"
+            )
 
     def _require(self, valid: bool, name: str, expected: str) -> None:
         if not valid:

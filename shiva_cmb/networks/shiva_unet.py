@@ -5,19 +5,22 @@ from typing import Any
 import keras
 from keras import layers
 
-from shiva_cmb.networks.blocks import conv_level, probability, upsample_to
+from shiva_cmb.networks.blocks import conv_level, output, upsample_to
 from shiva_cmb.networks.family import ShivaUNet
 
 
-def shiva_unet(settings: ShivaUNet, input_shape: tuple[int, int, int, int]) -> keras.Model:
+def shiva_unet(
+    settings: ShivaUNet, input_shape: tuple[int, int, int, int], *, training: bool = False
+) -> keras.Model:
     """Assemble the network: see `ShivaUNet` for what is published and what is inferred.
 
     Args:
         settings: widths and depths.
         input_shape: x, y, z, channels.
+        training: gives logits.
 
     Returns:
-        Maps float32 (batch, x, y, z, channels) to probabilities, float32 (batch, x, y, z, 1).
+        Maps float32 (batch, x, y, z, channels) to probabilities or logits, float32 (batch, x, y, z, 1).
     """
     inputs = keras.Input(shape=input_shape, name="image")
     skips, bottom = _encode(settings, inputs)
@@ -25,7 +28,7 @@ def shiva_unet(settings: ShivaUNet, input_shape: tuple[int, int, int, int]) -> k
     if settings.head_filters:
         widths = [settings.head_filters] * settings.convs
         features = conv_level(features, widths, "head", activation=settings.activation)
-    return keras.Model(inputs, probability(features), name="shiva_unet")
+    return keras.Model(inputs, output(features, training=training), name="shiva_unet")
 
 
 def _encode(settings: ShivaUNet, inputs: Any) -> tuple[list[Any], Any]:

@@ -6,7 +6,7 @@ import keras
 from keras import initializers, layers
 
 from shiva_cmb.networks.architectures import UNETR
-from shiva_cmb.networks.blocks import NORM_EPSILON, Style, probability
+from shiva_cmb.networks.blocks import NORM_EPSILON, Style, output
 
 PATCH = 16
 """Voxels along each edge of a patch: four doublings lead back to the full resolution."""
@@ -18,15 +18,16 @@ STYLE = Style("instance", "leaky_relu", bias=False)
 LINEAR = Style("instance", "none", bias=False)
 
 
-def unetr(settings: UNETR, input_shape: tuple[int, int, int, int]) -> keras.Model:
+def unetr(settings: UNETR, input_shape: tuple[int, int, int, int], *, training: bool = False) -> keras.Model:
     """Assemble the network: see `UNETR`.
 
     Args:
         settings: widths and depths.
         input_shape: x, y, z, channels.
+        training: gives logits.
 
     Returns:
-        Maps float32 (batch, x, y, z, channels) to probabilities, float32 (batch, x, y, z, 1).
+        Maps float32 (batch, x, y, z, channels) to probabilities or logits, float32 (batch, x, y, z, 1).
     """
     inputs = keras.Input(shape=input_shape, name="image")
     taps, last = _transform(settings, inputs)
@@ -46,7 +47,7 @@ def unetr(settings: UNETR, input_shape: tuple[int, int, int, int]) -> keras.Mode
             features = _crop_both_ends(features, inputs, name)
         features = layers.Concatenate(name=f"{name}_concat")([features, skips[level]])
         features = _block(features, width * 2**level, name)
-    return keras.Model(inputs, probability(features), name="unetr")
+    return keras.Model(inputs, output(features, training=training), name="unetr")
 
 
 def _transform(settings: UNETR, inputs: Any) -> tuple[list[Any], Any]:

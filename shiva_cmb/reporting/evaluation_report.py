@@ -102,8 +102,7 @@ def evaluation_json(evaluation: Evaluation, chosen: ChosenPoint | None = None) -
     record = {"notice": NOT_CLINICAL, "software": describe_software(SOFTWARE)} | evaluation_record(evaluation)
     if chosen is not None:
         record["chosen_operating_point"] = {
-            "threshold": chosen.threshold,
-            "min_volume_mm3": chosen.min_volume_mm3,
+            **chosen.as_dict(),
             "criterion": chosen.criterion,
             "caution": "chosen on these cases: its figures are optimistic for them",
         }
@@ -134,8 +133,9 @@ def summary_text(evaluation: Evaluation, chosen: ChosenPoint | None = None) -> s
     if labels:
         lines.append(f"judged by label maps, while the curves are of probability maps: {some_names(labels)}")
     if chosen is not None:
+        peak = f", peak threshold {chosen.peak_threshold:g}" if chosen.peak_threshold is not None else ""
         lines.append(
-            f"chosen: threshold {chosen.threshold:g}, minimum volume {chosen.min_volume_mm3:g} mm3 "
+            f"chosen: threshold {chosen.threshold:g}{peak}, minimum volume {chosen.min_volume_mm3:g} mm3 "
             f"({chosen.criterion}); figures at this point are optimistic for these cases"
         )
     return "\n".join([*lines, NOT_CLINICAL])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shiva_cmb.cli.main import main
-from shiva_cmb.ensemble import Bundle, open_bundle
+from shiva_cmb.ensemble import Bundle, OperatingPoint, open_bundle, update_operating_point
 from shiva_cmb.imaging import Volume, write_volume
 from tests.conftest import oblique_affine
 
@@ -119,9 +119,28 @@ def test_the_chosen_point_goes_into_the_model(material: Path, dot_bundle: Bundle
     assert "operating point written to" in capsys.readouterr().out
 
 
+def test_a_models_own_point_is_judged(material: Path, dot_bundle: Bundle) -> None:
+    model = material / "model"
+    shutil.copytree(dot_bundle.folder, model)
+    point = OperatingPoint(threshold=0.2, peak_threshold=0.7, min_volume_mm3=4.0)
+    update_operating_point(open_bundle(model), point)
+    assert evaluate(material, "--no-gallery", "--operating-point", str(model)) == 0
+    metrics = json.loads((material / "out/metrics.json").read_text())
+    criteria = metrics["settings"]["criteria"]
+    assert [criteria[name] for name in ("threshold", "peak_threshold", "min_volume_mm3")] == [0.2, 0.7, 4.0]
+    micro = metrics["detection"]["micro"]
+    assert [micro[name]["value"] for name in ("tp", "fp", "fn")] == [1, 0, 2]  # peaks of 0.9, 0.6 and 0.3
+    more = ("--peak-threshold", "0.25", "--ignore-value", "1")  # what is given counts; all truth is ignored
+    assert evaluate(material, "--no-gallery", "--operating-point", str(model), *more, out="other") == 0
+    micro = json.loads((material / "other/metrics.json").read_text())["detection"]["micro"]
+    assert [micro[name]["value"] for name in ("tp", "fp", "fn")] == [0, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["--peaks", "high", "--pick", "f1"], "--peaks high: expected numbers"),
+        (["--peaks", "0.5,1"], "ascending peak thresholds in [0, 1)"),
         (["--match", "nearest"], "nearest"),
         (["--truth-kind", "points"], "--truth-kind points: expected one of"),
         (["--strata", "colour"], "there is no stratum 'colour'"),

@@ -15,6 +15,9 @@ from shiva_cmb.ensemble.bundle import (
 )
 from shiva_cmb.ensemble.checksums import md5_of
 from shiva_cmb.ensemble.descriptor import OperatingPoint, ShivaCmbPart
+from shiva_cmb.ensemble.exporting import export_bundle
+from shiva_cmb.ensemble.importing import import_model
+from shiva_cmb.ensemble.packing import pack_bundle, unpack_bundle
 from shiva_cmb.errors import ModelError, OutputError
 
 PUBLISHED = Path(__file__).parents[2] / "model_info"
@@ -38,6 +41,79 @@ def test_a_written_bundle_opens_and_verifies(bundle: Bundle) -> None:
     assert [path.name for path in again.fold_paths] == ["fold_0.h5", "fold_1.tf_inference"]
     assert [sums.md5 for sums in verify_bundle(again)] == [entry.md5 for entry in again.descriptor.files]
     assert again.part.folds[0].validation_cases == ("case 1",)
+
+
+@pytest.fixture
+def run_folder(bundle: Bundle, tmp_path: Path) -> Path:
+    """A folder with the files of a training, one of them a fold, and leftovers of a killed attempt."""
+    folder = tmp_path / "run"
+    (folder / "training/out_of_fold").mkdir(parents=True)
+    (folder / "training/fold_0.h5").write_bytes(b"weights of training")
+    (folder / "training/folds.json").write_text("{}")
+    (folder / "fold_1.tf_inference").mkdir()
+    (folder / "fold_1.tf_inference/half").write_bytes(b"written")
+    (folder / ".tmp-bundle").mkdir()
+    (folder / ".tmp-bundle/fold_0.h5").write_bytes(b"half")
+    folds = [FoldFile(path) for path in bundle.fold_paths]
+    write_bundle(folder, folds, ShivaCmbPart(), keep_others=True)
+    return folder
+
+
+def test_a_bundle_is_written_beside_other_files(run_folder: Path, bundle: Bundle) -> None:
+    written = open_bundle(run_folder, note=pytest.fail)
+    assert [sums.md5 for sums in verify_bundle(written)] == [entry.md5 for entry in bundle.descriptor.files]
+    assert {path.name for path in run_folder.iterdir()} == {
+        *("training", "fold_0.h5", "fold_1.tf_inference", "model_info.json")
+    }
+    assert (run_folder / "training/fold_0.h5").read_bytes() == b"weights of training"
+    with pytest.raises(OutputError, match="holds a model already"):
+        write_bundle(run_folder, [FoldFile(bundle.fold_paths[0])], ShivaCmbPart(), keep_others=True)
+
+
+def test_what_lies_beside_a_model_is_no_part_of_it(run_folder: Path, tmp_path: Path) -> None:
+    archive = pack_bundle(open_bundle(run_folder), tmp_path / "run.zip", note=pytest.fail)
+    (tmp_path / "elsewhere").mkdir()
+    unpacked = unpack_bundle(archive, tmp_path / "elsewhere", note=pytest.fail)
+    exported = export_bundle(open_bundle(_saved_models_only(run_folder)), tmp_path / "exported", "savedmodel")
+    for folder in (unpacked.folder, exported):
+        assert not (folder / "training").exists()
+        verify_bundle(open_bundle(folder), note=pytest.fail)
+
+
+def test_importing_leaves_out_what_lies_beside_a_model(run_folder: Path, tmp_path: Path) -> None:
+    folder = _saved_models_only(run_folder)  # files that are no real networks are looked into
+    (folder / "training/metrics.json").write_text("{}")
+    imported = import_model([folder], tmp_path / "imported", note=pytest.fail)
+    assert {path.name for path in imported.folder.iterdir()} == {"model_info.json", "fold_0.tf_inference"}
+
+
+def _saved_models_only(run_folder: Path) -> Path:
+    """The same folder with a model of its second fold alone, which needs no TensorFlow to be copied."""
+    second = open_bundle(run_folder).fold_paths[1]
+    (run_folder / "model_info.json").unlink()
+    write_bundle(run_folder, [FoldFile(second)], ShivaCmbPart(), keep_others=True)
+    return run_folder
+
+
+def test_an_interrupted_bundle_has_no_descriptor(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    real = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.name == "fold_1.tf_inference":
+            raise OSError("the disk is full")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    folds = [FoldFile(path) for path in bundle.fold_paths]
+    with pytest.raises(OutputError, match="the disk is full"):
+        write_bundle(folder, folds, ShivaCmbPart(), keep_others=True)
+    assert [path.name for path in folder.iterdir()] == ["fold_0.h5"]
+    monkeypatch.undo()
+    verify_bundle(write_bundle(folder, folds, ShivaCmbPart(), keep_others=True))
 
 
 def test_another_operating_point_changes_nothing_else(bundle: Bundle) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shiva_cmb.anatomy.regions import Place
-from shiva_cmb.errors import ImageError
+from shiva_cmb.errors import ImageError, UsageError
 from shiva_cmb.evaluation.case import CaseResult, evaluate_case
 from shiva_cmb.evaluation.facts import LesionFacts
 from shiva_cmb.evaluation.matching import MatchRule
@@ -95,6 +95,24 @@ def test_ignored_lesions_are_no_voxels(tmp_path: Path) -> None:
     brain = write(tmp_path / "brain.nii", labels(bar(0, 15)))
     assert judge(replace(case, mask=brain), ignoring).voxels["accuracy"] == pytest.approx(14 / 15)
     assert judge(case).voxels["precision"] == pytest.approx(4 / 6)
+
+
+def test_regions_of_a_value_to_ignore_count_neither_way(tmp_path: Path) -> None:
+    truth = labels(bar(2, 3), bar(4, 6), dot(12), bar(16, 17))
+    truth[truth == 2] = 9  # touches the first lesion
+    truth[truth == 4] = 9
+    found = chances((bar(3, 4), 0.9), (bar(6, 6), 0.9), (dot(16), 0.8), (dot(20), 0.7))
+    case = make_case(tmp_path, "a", truth, found)
+    result = judge(case, settings(ignored_values=(9,)))
+    # the first lesion is found though its prediction reaches into what is ignored; 6 and 16 count neither way
+    assert (result.tp, result.fp, result.fn) == (1, 1, 1)
+    assert (result.truth_count, result.ignored_truth, result.ignored_prediction) == (2, 2, 2)
+    assert result.sweep is not None
+    assert result.sweep[1, 0, 0].tolist() == [1, 1, 1]
+    plain = judge(case)
+    assert (plain.tp, plain.fp, plain.fn) == (3, 1, 1)  # each value is a lesion
+    with pytest.raises(UsageError, match="other than 0"):
+        settings(ignored_values=(0,))
 
 
 def test_nothing_but_ignored_lesions_is_as_good_as_nothing(tmp_path: Path) -> None:
@@ -332,9 +350,9 @@ def test_the_sweep_agrees_with_the_labels_at_each_threshold(
     )
     found = judge(make_case(tmp_path, "a", *hazy()), how)
     assert found.sweep is not None
-    assert found.sweep.shape == (3, 2, 3)
+    assert found.sweep.shape == (3, 2, 1, 3)
     place = how.sweep.thresholds.index(threshold)
-    assert found.sweep[place, 1].tolist() == [found.tp, found.fp, found.fn]
+    assert found.sweep[place, 1, 0].tolist() == [found.tp, found.fp, found.fn]
 
 
 @pytest.mark.parametrize("most_outside", [0.25, 0.5])
@@ -348,7 +366,7 @@ def test_the_sweep_agrees_with_the_lesions_in_the_brain(tmp_path: Path, most_out
     found = judge(case, how)
     assert (found.tp, found.fp, found.fn) == (1, 0 if most_outside == 0.25 else 1, 0)
     assert found.sweep is not None
-    assert found.sweep[how.sweep.thresholds.index(0.5), 0].tolist() == [found.tp, found.fp, found.fn]
+    assert found.sweep[how.sweep.thresholds.index(0.5), 0, 0].tolist() == [found.tp, found.fp, found.fn]
 
 
 def test_the_threshold_itself_counts_for_valdo_only(tmp_path: Path) -> None:
@@ -358,9 +376,9 @@ def test_the_threshold_itself_counts_for_valdo_only(tmp_path: Path) -> None:
     assert (overlap.tp, overlap.fp, overlap.fn) == (2, 1, 2)
     assert (valdo.tp, valdo.fp, valdo.fn) == (3, 1, 1)
     assert overlap.sweep is not None
-    assert overlap.sweep[:, 0].tolist() == [[4, 1, 0], [2, 1, 2], [1, 1, 3]]
+    assert overlap.sweep[:, 0, 0].tolist() == [[4, 1, 0], [2, 1, 2], [1, 1, 3]]
     # at least 2 mm3, two voxels: 2-4 at 0.3 and 0.5, 12-13 at 0.3
-    assert overlap.sweep[:, 1].tolist() == [[2, 0, 2], [1, 0, 3], [0, 0, 4]]
+    assert overlap.sweep[:, 1, 0].tolist() == [[2, 0, 2], [1, 0, 3], [0, 0, 4]]
 
 
 def test_calibration_by_hand(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from shiva_cmb.evaluation.operating_point import (
 from shiva_cmb.evaluation.pairing.inputs import EvaluationCase
 from shiva_cmb.evaluation.pipeline import Evaluation, evaluate
 from shiva_cmb.evaluation.settings import EvaluationSettings
+from shiva_cmb.evaluation.sweep import SweepSettings
 from shiva_cmb.lesions.criteria import LesionCriteria
 from tests.evaluation.boxes import bar, dot
 from tests.evaluation.cases import case_list, chances, labels, make_case, settings
@@ -109,6 +110,41 @@ def test_a_rate_that_no_threshold_reaches(tmp_path: Path) -> None:
     found = run(make_case(tmp_path, "a", labels(dot(3)), chances((bar(6, 8), 0.9))))
     with pytest.raises(UsageError, match=r"fewest are 1"):
         choose_operating_point(found, "fp:0.5")
+
+
+@pytest.fixture
+def faint(tmp_path: Path) -> Evaluation:
+    """Two lesions that have high peaks and low rims which lie on the truth, and false alarms that are low.
+
+    Above 0.3 both are found, with two false alarms; above 0.7 what is found of the first touches no truth.
+    """
+    truth = labels(bar(3, 4), bar(9, 10))
+    found = chances(
+        (bar(3, 5), 0.4), (dot(5), 0.9), (bar(9, 10), 0.8), (bar(14, 15), 0.4), (bar(19, 20), 0.6)
+    )
+    sweep = SweepSettings((0.3, 0.7), (0.0, 2.0), (0.0, 0.5, 0.7, 0.75))
+    case = make_case(tmp_path, "f", truth, found)
+    return evaluate(case_list(case), settings(sweep=sweep), processes=1, note=lambda _: None)
+
+
+def test_a_peak_threshold_is_chosen_where_it_helps(faint: Evaluation, tmp_path: Path) -> None:
+    chosen = choose_operating_point(faint)
+    assert chosen.as_dict() == {"threshold": 0.3, "peak_threshold": 0.7, "min_volume_mm3": 0.0}
+    peaks = {(p["threshold"], p["peak_threshold"]) for p in chosen.curve}
+    # one that is not above the threshold says nothing new; 0.5 is the criteria's own threshold
+    assert {peak for threshold, peak in peaks if threshold == 0.3} == {0.0, 0.5, 0.7, 0.75}
+    assert {peak for threshold, peak in peaks if threshold == 0.7} == {0.0, 0.75}
+    again = evaluate(
+        faint.cases, settings(criteria=LesionCriteria(**chosen.as_dict())), processes=1, note=lambda _: None
+    )
+    best = next(p for p in chosen.curve if (p["threshold"], p["peak_threshold"]) == (0.3, 0.7))
+    assert again.groups["detection.micro"]["f1"].value == best["f1"] == 1
+    assert again.curves is not None
+    assert again.curves.sensitivity.tolist() == [1, 0.5, 0.5]  # at 0.3, 0.5, 0.7 with the peak threshold 0.7
+    (tmp_path / "fold.h5").write_bytes(b"never opened")
+    bundle = write_bundle(tmp_path / "model", [FoldFile(tmp_path / "fold.h5")], ShivaCmbPart())
+    store_operating_point(chosen, bundle, faint)
+    assert open_bundle(tmp_path / "model").part.lesion_criteria() == LesionCriteria(0.3, 0.7, 0.0)
 
 
 def test_the_curve_has_every_point(mapped: Evaluation) -> None:

@@ -363,7 +363,7 @@ def test_the_brain_moves_with_a_grid_that_is_enlarged(tmp_path: Path) -> None:
     counts = sweep_case(
         found.probability, found.truth, settings=SweepSettings((0.5,), (0.0,)), brain=found.brain
     )
-    assert counts.tolist() == [[[0, 1, 1]]]
+    assert counts.tolist() == [[[[0, 1, 1]]]]
 
 
 @pytest.mark.parametrize("wrong", ["missing", "percent", "grid", "infinite"])

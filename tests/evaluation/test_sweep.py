@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ def test_counts_at_each_threshold_and_volume() -> None:
     counts = sweep_case(
         Volume(data, np.eye(4)), truth, settings=SweepSettings((0.3, 0.6, 0.85), (0.0, 2.0, 4.0))
     )
-    assert counts.tolist() == [
+    assert counts[:, :, 0].tolist() == [
         # found 4, 3 and 1 voxels; T3 is always missed
         [[2, 1, 1], [2, 0, 1], [1, 0, 2]],
         # found 4, 1, 1 and 1: the halves of T2 are a hit and a false alarm
@@ -34,7 +36,7 @@ def test_counts_at_each_threshold_and_volume() -> None:
     ignoring = sweep_case(
         Volume(data, np.eye(4)), truth, np.array([False, True, True]), SweepSettings((0.3, 0.6), (0.0,))
     )
-    assert ignoring.tolist() == [[[1, 1, 0]], [[1, 1, 0]]]
+    assert ignoring[:, 0, 0].tolist() == [[1, 1, 0], [1, 1, 0]]
 
 
 def test_a_lesion_of_exactly_the_minimum_stays_whatever_the_rounding() -> None:
@@ -45,7 +47,7 @@ def test_a_lesion_of_exactly_the_minimum_stays_whatever_the_rounding() -> None:
     truth = lesions(bar(2, 3), on=probability.grid)
     assert truth.volumes_mm3[0] < 2 * 0.729
     counts = sweep_case(probability, truth, settings=SweepSettings((0.5,), (2 * 0.729, 1.46)))
-    assert counts.tolist() == [[[1, 0, 0], [0, 0, 1]]]
+    assert counts[0, :, 0].tolist() == [[1, 0, 0], [0, 0, 1]]
 
 
 @given(
@@ -57,7 +59,7 @@ def test_a_lesion_of_exactly_the_minimum_stays_whatever_the_rounding() -> None:
     kind=st.sampled_from([np.float32, np.float64]),
     in_brain=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_the_same_as_finding_and_matching_at_each(
     seed: int, name: RuleName, connectivity: int, listed: bool, order: str, kind: type, in_brain: bool
 ) -> None:
@@ -75,8 +77,9 @@ def test_the_same_as_finding_and_matching_at_each(
     rule = MatchRule(name, max_distance_mm=3.0)
     voxel_mm3 = 0.9 * 1.1 * 2.0
     chosen = SweepSettings(
-        (0.3, 0.45, 0.5, 0.55, 0.7, 0.95),
-        (0.0, voxel_mm3, 2 * voxel_mm3, 2.5 * voxel_mm3, 8.0),
+        (0.3, 0.45, 0.5, 0.7),
+        (0.0, voxel_mm3, 2 * voxel_mm3),
+        (0.0, 0.45, 0.6, 0.65),
         connectivity,  # type: ignore[arg-type]
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -84,14 +87,27 @@ def test_the_same_as_finding_and_matching_at_each(
         counts = sweep_case(
             probability, truth, ignored, chosen, rule, brain=brain, max_outside_fraction=most_outside
         )
-    assert counts.shape == (6, 5, 3)
-    for t, threshold in enumerate(chosen.thresholds):
-        for v, minimum in enumerate(chosen.min_volumes_mm3):
-            criteria = LesionCriteria(threshold, None, minimum, connectivity, most_outside)  # type: ignore[arg-type]
-            kept = find_lesions(probability, criteria, brain=brain).labels
-            found = lesions_of_labels(kept.data, probability.grid)
-            matching = match_lesions(truth, found, rule, ignored_truth=ignored)
-            assert counts[t, v].tolist() == [matching.tp, matching.fp, matching.fn]
+    assert counts.shape == (4, 3, 4, 3)
+    for (t, threshold), (v, minimum), (p, peak) in itertools.product(
+        *map(enumerate, (chosen.thresholds, chosen.min_volumes_mm3, chosen.peak_thresholds))
+    ):
+        above = peak if peak >= threshold else None  # a lower one asks for nothing
+        criteria = LesionCriteria(threshold, above, minimum, connectivity, most_outside)  # type: ignore[arg-type]
+        kept = find_lesions(probability, criteria, brain=brain).labels
+        found = lesions_of_labels(kept.data, probability.grid)
+        matching = match_lesions(truth, found, rule, ignored_truth=ignored)
+        assert counts[t, v, p].tolist() == [matching.tp, matching.fp, matching.fn]
+
+
+def test_a_lesion_counts_where_its_peak_is_above_the_peak_threshold() -> None:
+    data = np.zeros((20, 16, 12), np.float32)
+    data[2:6, 5, 5] = 0.35, 0.9, 0.35, 0.35  # on T1
+    data[9:11, 5, 5] = 0.7  # exactly a peak threshold, on T2
+    data[16, 12, 8] = 0.4  # on nothing
+    chosen = SweepSettings((0.3, 0.8), (0.0,), (0.0, 0.4, 0.7))
+    counts = sweep_case(Volume(data, np.eye(4)), lesions(bar(2, 5), bar(9, 10)), settings=chosen)
+    assert counts[0, 0].tolist() == [[2, 1, 0], [2, 0, 0], [1, 0, 1]]
+    assert counts[1, 0].tolist() == [[1, 0, 1]] * 3
 
 
 def test_what_lies_outside_the_brain_is_dropped_at_every_threshold() -> None:
@@ -104,18 +120,18 @@ def test_what_lies_outside_the_brain_is_dropped_at_every_threshold() -> None:
     truth = lesions(bar(2, 5), dot(12))
     chosen = SweepSettings((0.3, 0.5, 0.8), (0.0,))
     inside = sweep_case(Volume(data, np.eye(4)), truth, settings=chosen, brain=brain)
-    assert inside[:, 0].tolist() == [[1, 0, 1], [1, 0, 1], [1, 0, 1]]
+    assert inside[:, 0, 0].tolist() == [[1, 0, 1], [1, 0, 1], [1, 0, 1]]
     half = sweep_case(Volume(data, np.eye(4)), truth, settings=chosen, brain=brain, max_outside_fraction=0.5)
-    assert half[:, 0].tolist() == [[1, 1, 1], [1, 0, 1], [1, 0, 1]]
+    assert half[:, 0, 0].tolist() == [[1, 1, 1], [1, 0, 1], [1, 0, 1]]
     everywhere = sweep_case(Volume(data, np.eye(4)), truth, settings=chosen)
-    assert everywhere[:, 0].tolist() == [[2, 1, 0], [2, 1, 0], [1, 0, 1]]
+    assert everywhere[:, 0, 0].tolist() == [[2, 1, 0], [2, 1, 0], [1, 0, 1]]
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_maps_without_contrast(value: float) -> None:
     probability = Volume(np.full((20, 16, 12), value, np.float32), np.eye(4))
     counts = sweep_case(probability, lesions(dot(3), bar(7, 8)))
-    assert counts.shape == (20, 4, 3)
+    assert counts.shape == (20, 4, 1, 3)
     # nothing found, or all in one lesion, at every operating point
     assert (counts == ([0, 0, 2] if value == 0.0 else [1, 0, 1])).all()
     assert (sweep_case(probability, lesions()) == ([0, 0, 0] if value == 0.0 else [0, 1, 0])).all()
@@ -125,9 +141,11 @@ def test_maps_without_contrast(value: float) -> None:
 def test_thin_images(shape: tuple[int, int, int]) -> None:
     data = np.random.default_rng(1).random(shape)
     truth = lesions(on=grid(shape))
-    counts = sweep_case(Volume(data, np.eye(4)), truth, settings=SweepSettings((0.5,), (0.0,), 6))
+    counts = sweep_case(
+        Volume(data, np.eye(4)), truth, settings=SweepSettings((0.5,), (0.0,), connectivity=6)
+    )
     expected = ndimage.label(data > 0.5)[1]
-    assert counts.tolist() == [[[0, expected, 0]]]
+    assert counts.tolist() == [[[[0, expected, 0]]]]
 
 
 def test_the_default_operating_points() -> None:
@@ -145,6 +163,7 @@ def test_the_default_operating_points() -> None:
         ({"thresholds": (float("nan"),)}, "ascending thresholds"),
         ({"min_volumes_mm3": (-1.0, 2.0)}, "ascending minimum volumes"),
         ({"min_volumes_mm3": (2.0, 2.0)}, "ascending minimum volumes"),
+        ({"peak_thresholds": (0.5, 1.0)}, r"ascending peak thresholds in \[0, 1\)"),
         ({"connectivity": 8}, "connectivity of 6, 18 or 26, got 8"),
     ],
 )

@@ -19,9 +19,30 @@ def trained_looking(name: str, arguments: Mapping[str, Any], shape: tuple[int, i
     """A network whose running statistics, scales and offsets are not at their start values."""
     keras.utils.set_random_seed(0)
     model = build_network(name, arguments, (*shape, 1))
-    rng = np.random.default_rng(1)
-    model.set_weights([w * rng.uniform(0.8, 1.2) + rng.uniform(-0.05, 0.05) for w in model.get_weights()])
+    model.set_weights(_unlike_the_start(model))
     return model
+
+
+def _unlike_the_start(model: keras.Model) -> list[NDArray[Any]]:
+    rng = np.random.default_rng(1)
+    return [w * rng.uniform(0.8, 1.2) + rng.uniform(-0.05, 0.05) for w in model.get_weights()]
+
+
+def trained(name: str, arguments: Mapping[str, Any], shape: tuple[int, int, int]) -> keras.Model:
+    """A network that has learned for a few steps to answer where the image is bright."""
+    keras.utils.set_random_seed(0)
+    image = image_of(shape)
+    learning = build_network(name, arguments, (*shape, 1), training=True)
+    learning.set_weights(_unlike_the_start(learning))
+    target = np.repeat((image > 0.8).astype(np.float32), learning.output_shape[-1], axis=-1)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    learning.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)
+    losses = [learning.train_on_batch(image, target) for _ in range(3)]
+    assert losses[-1] < losses[0]
+    network = build_network(name, arguments, (*shape, 1))
+    for layer in (layer for layer in network.layers if layer.weights):
+        layer.set_weights(learning.get_layer(layer.name).get_weights())
+    return network
 
 
 def image_of(shape: tuple[int, int, int], batch: int = 2) -> NDArray[np.float32]:

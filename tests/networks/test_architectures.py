@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from shiva_cmb.errors import ModelError
+from shiva_cmb.errors import ModelError, UsageError
 from shiva_cmb.networks import ARCHITECTURES, build_network
-from tests.networks.one_function import ODD, check_one_function, image_of, trained_looking
+from tests.networks.one_function import ODD, check_one_function, image_of, trained, trained_looking
 
 THIN: dict[str, dict[str, Any]] = {
     "plain_unet": {"filters": [2, 3, 4]},
@@ -31,8 +31,8 @@ def test_each_architecture_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", THIN)
-def test_all_engines_agree_at_an_odd_size(name: str, tmp_path: Path) -> None:
-    model = trained_looking(name, THIN[name], ODD)
+def test_all_engines_agree_on_a_trained_network_at_an_odd_size(name: str, tmp_path: Path) -> None:
+    model = trained(name, THIN[name], ODD)
     assert model.layers[-1].name == "probability"
     check_one_function(model, image_of(ODD), tmp_path, atol=5e-6)
 
@@ -140,6 +140,25 @@ def test_penalties_are_those_asked_for() -> None:
     assert not build_network("plain_unet", {"filters": [2, 3], "l2": 0.0}, (8, 8, 8, 1)).losses
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_training_gives_the_logits_of_the_same_network(name: str) -> None:
+    arguments = THIN.get(name, {"first_filters": 2, "levels": 2})
+    keras.utils.set_random_seed(0)
+    learning = build_network(name, arguments, (*ODD, 1), training=True)
+    plain = build_network(name, arguments, (*ODD, 1))
+    layers = [layer for layer in learning.layers if layer.weights]
+    for layer in plain.layers:
+        if layer.weights:
+            layer.set_weights(learning.get_layer(layer.name).get_weights())
+    assert len(layers) - sum(bool(layer.weights) for layer in plain.layers) == THIN.get(name, {}).get(
+        "deep_supervision", 0
+    )
+    image = 100 * image_of(ODD)  # large enough that some answers are sure
+    logits = np.asarray(learning(image), np.float64)[..., :1]
+    assert logits.min() < 0 or logits.max() > 1, "these are probabilities"
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), np.asarray(plain(image)), atol=1e-6)
+
+
 def test_deep_supervision_adds_outputs_in_training_only() -> None:
     arguments = {"filters": [2, 3, 4, 5], "deep_supervision": 2}
     plain = build_network("residual_unet", arguments, (*ODD, 1))
@@ -150,23 +169,30 @@ def test_deep_supervision_adds_outputs_in_training_only() -> None:
         layer.set_weights(judged.get_layer(layer.name).get_weights())
     image = image_of(ODD)
     maps = np.asarray(judged(image))
-    np.testing.assert_array_equal(maps[..., :1], np.asarray(plain(image)))
+    np.testing.assert_allclose(keras.ops.sigmoid(maps[..., :1]), np.asarray(plain(image)), rtol=1e-6)
     # The second output was made at half the resolution: pairs of voxels are alike.
     np.testing.assert_array_equal(maps[:, 0:12:2, ..., 1], maps[:, 1:13:2, ..., 1])
     np.testing.assert_array_equal(maps[:, 0:12:4, ..., 2], maps[:, 3:13:4, ..., 2])
 
 
 def test_positions_tell_patches_apart() -> None:
-    """Without them, exchanging two far patches would exchange their answers."""
+    """Only by its position does the transformer know where a patch is: the order of tokens means nothing."""
     model = trained_looking("unetr", THIN["unetr"], (48, 16, 16))
-    image = np.zeros((1, 48, 16, 16, 1), np.float32)
-    answer = np.asarray(model(image))
-    rng = np.random.default_rng(5)
+    described = keras.Model(model.input, model.get_layer("last").output)
+    image = image_of((48, 16, 16), batch=1)
+    exchanged = np.concatenate([image[:, 32:], image[:, 16:32], image[:, :16]], axis=1)
     layer = model.get_layer("positions")
     scale, positions = layer.get_weights()
-    layer.set_weights([scale, positions + rng.normal(size=positions.shape)])
     assert positions.shape == (3, 6)
-    assert np.abs(np.asarray(model(image)) - answer).max() > 1e-4
+
+    def moved() -> float:
+        """How far descriptions are from those of the exchanged patches."""
+        return float(np.abs(np.asarray(described(exchanged))[:, ::-1] - np.asarray(described(image))).max())
+
+    assert moved() > 1e-3
+    rows = np.random.default_rng(5).permutation(positions)
+    layer.set_weights([scale, np.repeat(rows[:1], 3, axis=0)])
+    assert moved() < 1e-5
 
 
 @pytest.mark.parametrize("name", THIN)
@@ -199,3 +225,26 @@ def test_arguments_survive_a_descriptor(name: str) -> None:
 def test_wrong_arguments_are_named(name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         build_network(name, arguments, (16, 16, 16, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "smallest"),
+    [("residual_unet", 17), ("attention_unet", 9), ("plain_unet", 1), ("shiva_unet", 1), ("unetr", 1)],
+)
+def test_patches_that_instance_norm_would_blank_are_refused(name: str, smallest: int) -> None:
+    settings = ARCHITECTURES[name]()
+    settings.require_fits((smallest,) * 3)
+    if smallest > 1:
+        message = f"patch: {name} has .* leaves 1 of at least 8 voxels: take patches from {smallest} voxels"
+        with pytest.raises(UsageError, match=message):
+            settings.require_fits((smallest - 1,) * 3)
+
+
+def test_a_bottom_of_one_voxel_would_be_blank() -> None:
+    """The reason for `require_fits`: the bottom says the same whatever the image."""
+    for size, blank in ((8, True), (9, False)):
+        model = build_network(
+            "residual_unet", {"filters": [2, 2, 2, 2], "bottom_convs": 1}, (size,) * 3 + (1,)
+        )
+        bottom = keras.Model(model.input, model.get_layer("enc3_0_norm").output)
+        assert (np.ptp(np.asarray(bottom(image_of((size,) * 3)))) < 1e-6) == blank

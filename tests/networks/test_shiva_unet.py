@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from shiva_cmb.networks import PUBLISHED, build_network
-from tests.networks.one_function import ODD, check_one_function, image_of, trained_looking
+from tests.networks.one_function import ODD, check_one_function, image_of, trained, trained_looking
 
 THIN = {"first_filters": 2, "growth": 1.0}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -45,8 +45,8 @@ def test_published_networks_build_at_any_size(name: str) -> None:
     np.testing.assert_allclose(model.predict(image, verbose=0), np.asarray(model(image)), atol=2e-6)
 
 
-def test_h5_loads_in_plain_keras(tmp_path: Path) -> None:
-    model = trained_looking("shiva_unet", {**THIN, "levels": 3, "residual": True}, ODD)
+def test_a_trained_network_loads_from_h5_in_plain_keras(tmp_path: Path) -> None:
+    model = trained("shiva_unet", {**THIN, "levels": 3, "residual": True}, ODD)
     image = image_of(ODD, batch=1)
     model.save(tmp_path / "fold_0.h5")
     np.save(tmp_path / "image.npy", image)

@@ -50,7 +50,7 @@ class PrecisionRecall(NamedTuple):
 
 
 class OperatingPoints(NamedTuple):
-    """Pooled figures at each threshold and minimum volume, each (T, V), NaN where undefined."""
+    """Pooled figures at each threshold, minimum volume and peak threshold, (T, V, P), NaN where undefined."""
 
     sensitivity: Floats
     """TP / (TP + FN)."""
@@ -110,24 +110,25 @@ def average_precision(counts: ArrayLike, weights: ArrayLike | None = None) -> Me
 
 
 def operating_points(counts: ArrayLike, weights: ArrayLike | None = None) -> OperatingPoints:
-    """Pooled figures at each threshold and minimum volume.
+    """Pooled figures at each threshold, minimum volume and peak threshold.
 
     Args:
-        counts: true positives, false positives and false negatives, shape (N, T, V, 3).
+        counts: true positives, false positives and false negatives, shape (N, T, V, P, 3).
         weights: how often each case is drawn.
     """
-    tp, fp, fn, scans = _pooled(counts, weights, axes=3)
+    tp, fp, fn, scans = _pooled(counts, weights, axes=4)
     found, lesions = ratio(tp, tp + fp), ratio(tp, tp + fn)
     return OperatingPoints(lesions, found, ratio(2 * tp, 2 * tp + fp + fn), ratio(fp, scans))
 
 
-def best_by_f1(counts: ArrayLike) -> tuple[int, int]:
-    """Threshold and minimum volume, by index, with the highest pooled F1.
+def best_by_f1(counts: ArrayLike) -> tuple[int, int, int]:
+    """Threshold, minimum volume and peak threshold, by index, with the highest pooled F1.
 
-    Ties go to fewer false positives, then to the higher threshold, then to the smaller minimum volume.
+    Ties go to fewer false positives, then to the higher threshold, then to the lower peak threshold, then to
+    the smaller minimum volume.
 
     Args:
-        counts: shape (N, T, V, 3), thresholds and minimum volumes rising.
+        counts: shape (N, T, V, P, 3), all rising.
 
     Raises:
         UsageError: if there are neither truth lesions nor predictions, or no lesion is found anywhere.
@@ -140,13 +141,13 @@ def best_by_f1(counts: ArrayLike) -> tuple[int, int]:
     return _first(points, np.nan_to_num(points.f1, nan=-1.0))
 
 
-def best_by_fp_rate(counts: ArrayLike, wanted: float) -> tuple[int, int]:
-    """Threshold and minimum volume, by index, with the highest sensitivity within a rate of false positives.
+def best_by_fp_rate(counts: ArrayLike, wanted: float) -> tuple[int, int, int]:
+    """The point, by index as in `best_by_f1`, with the highest sensitivity within a rate of false positives.
 
-    Ties are broken as in `best_by_f1`.
+    Ties are broken as there.
 
     Args:
-        counts: shape (N, T, V, 3), thresholds and minimum volumes rising.
+        counts: shape (N, T, V, P, 3), all rising.
         wanted: the most false positives per scan, over all scans.
 
     Raises:
@@ -172,12 +173,12 @@ def best_by_fp_rate(counts: ArrayLike, wanted: float) -> tuple[int, int]:
     return _first(points, merit)
 
 
-def _first(points: OperatingPoints, merit: NDArray[np.float64]) -> tuple[int, int]:
-    """Index of the highest merit, ties by fewer false positives, higher threshold, smaller minimum volume."""
-    threshold, volume = np.indices(merit.shape)
-    order = np.lexsort((volume.ravel(), -threshold.ravel(), points.fp_per_scan.ravel(), -merit.ravel()))
-    t, v = np.unravel_index(order[0], merit.shape)
-    return int(t), int(v)
+def _first(points: OperatingPoints, merit: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Index of the highest merit, ties as in `best_by_f1`."""
+    threshold, volume, peak = (index.ravel() for index in np.indices(merit.shape))
+    order = np.lexsort((volume, peak, -threshold, points.fp_per_scan.ravel(), -merit.ravel()))
+    first = order[0]
+    return int(threshold[first]), int(volume[first]), int(peak[first])
 
 
 _Sums = tuple[Floats, Floats, Floats, Floats]

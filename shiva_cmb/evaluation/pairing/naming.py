@@ -161,11 +161,14 @@ def pair_items(
 
 
 def _namings(left: Sequence[Item], right: Sequence[Item]) -> list[tuple[list[str], list[str]]]:
-    """Ways to name both sides, the shortest names first."""
+    """Ways to name both sides: as tables name all cases, if they do; then the shortest names first."""
     ours = {key for item in left for key in item.entities}
     theirs = {key for item in right for key in item.entities}
     shared = ours & theirs
     ways: list[tuple[list[str], list[str]]] = []
+    given = [[item.case for item in side if item.case is not None] for side in (left, right)]
+    if [len(side) for side in given] == [len(left), len(right)]:
+        ways.append((given[0], given[1]))
     for keep_modality in (False, True):
         sides = [_telling_parts(side, keep_modality) for side in (left, right)]
         deepest = max((len(parts) for side in sides for parts in side), default=1)

@@ -1,75 +1,145 @@
 """Batches for Keras."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from shiva_cmb.dataset.prepare import PreparedCase
-from shiva_cmb.training.sampling.places import Place, Shape, cut, draw_place
-from shiva_cmb.training.settings import TrainingSettings
+from shiva_cmb.training.sampling.hard_negatives import HardNegatives
+from shiva_cmb.training.sampling.places import Sampler, cut_patches, validation_patches
+from shiva_cmb.training.sampling.settings import SamplingSettings, Shape
 
-Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
-"""Images and labels, both (batch, x, y, z, 1)."""
+Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Images, brain mask and label, (batch, x, y, z, channels + 2), and zeros, (batch, 1, 1, 1, 1).
+The loss finds the label in the output of the training model, where it was changed along with the image."""
 
-GAIN = 0.1
-"""Images are made brighter or darker by up to this fraction, since the scaling is never quite the same."""
+_AHEAD = 2
+"""Batches that each worker may be ahead."""
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """Random patches, flipped and brightened. The same seed gives the same batches, whoever asks first."""
+    """Random patches. The seed, the epoch and the number of the batch decide, whoever asks first.
 
-    def __init__(self, cases: Sequence[PreparedCase], settings: TrainingSettings, seed: int) -> None:
+    Keras' own hooks do not tell which epoch it is: they also run when a model is built, before the first one.
+    So `fit` needs `FollowEpochs` among its callbacks; and `shuffle=False`, or Keras mixes the batches' order.
+    The workers are our own too: Keras' start on an epoch before it is announced.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        settings: SamplingSettings,
+        patch: Shape,
+        seed: int,
+        *,
+        first_epoch: int = 0,
+        hard_negatives: HardNegatives | None = None,
+        workers: int = 1,
+    ) -> None:
+        """Look at the lesions of all cases.
+
+        Args:
+            cases: all on grids of one shape.
+            settings: see `SamplingSettings`; `patch` and the growth in it do not count.
+            patch: size of the patches.
+            seed: of the whole run.
+            first_epoch: the epoch that comes first, from 0.
+            hard_negatives: false positives of `cases`, if they are used.
+            workers: threads that cut patches.
+
+        Raises:
+            UsageError: if a patch is larger than the grid, or the grids differ.
+        """
         super().__init__()
-        self._cases = cases
-        self._settings = settings
-        self._seed = seed
-        self._epoch = 0
+        self._cases, self._settings, self._patch, self._seed = cases, settings, patch, seed
+        self._sampler = Sampler(cases, settings, patch, hard_negatives)
+        self._epoch = first_epoch
+        self._begun_unannounced = 0
+        self._waiting: dict[int, Future[Batch]] = {}
+        self._lock = Lock()
+        self._ahead = _AHEAD * workers
+        self._workers_pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def __len__(self) -> int:
         return self._settings.steps_per_epoch
 
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng((self._seed, self._epoch, index))
-        shape, fraction = self._settings.patch_shape, self._settings.lesion_fraction
-        places = [draw_place(rng, self._cases, shape, fraction) for _ in range(self._settings.batch_size)]
-        # No head is upside down, but a patch may be: whole volumes are mirrored left-right only.
-        axes = (0, 1, 2) if self._settings.patch is not None else (0,)
-        images, labels = _stack(self._cases, places, shape)
-        for image, label in zip(images, labels, strict=True):
-            flipped = tuple(axis for axis in axes if rng.random() < 0.5)
-            image[:] = np.flip(image, flipped) * rng.uniform(1.0 - GAIN, 1.0 + GAIN)
-            label[:] = np.flip(label, flipped).copy()
-        return images, labels
+        if self._workers_pool is None:
+            return self._make(self._epoch, index)
+        with self._lock:
+            for number in range(index, min(index + self._ahead, len(self))):
+                if number not in self._waiting:
+                    self._waiting[number] = self._workers_pool.submit(self._make, self._epoch, number)
+            batch = self._waiting.pop(index)
+        return batch.result()
 
-    def on_epoch_end(self) -> None:
-        """Draw other patches in the next round."""
-        self._epoch += 1
+    def start_epoch(self, epoch: int) -> None:
+        """Give the batches of an epoch, from 0, from now on."""
+        with self._lock:
+            self._epoch = epoch
+            self._begun_unannounced = 0
+            for batch in self._waiting.values():
+                batch.cancel()
+            self._waiting.clear()
+
+    def on_epoch_begin(self) -> None:
+        """Keras' hook: notice a `fit` that would see the same patches in every epoch."""
+        self._begun_unannounced += 1
+        if self._begun_unannounced > 2:  # building the model is one
+            raise RuntimeError("the epochs are not announced: give fit the callback FollowEpochs(batches)")
+
+    def _make(self, epoch: int, index: int) -> Batch:
+        rng = np.random.default_rng((self._seed, epoch, index))
+        places = [self._sampler.draw(rng) for _ in range(self._settings.batch_size)]
+        return _with_dummy(cut_patches(self._cases, places, self._patch))
 
 
-class FixedBatches(keras.utils.PyDataset):
-    """The same patches every time."""
+class FollowEpochs(keras.callbacks.Callback):
+    """Tells the batches which epoch it is, also when `fit` starts at a later one."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Before the first batch of an epoch is asked for."""
+        self._batches.start_epoch(epoch)
+
+
+class ValidationBatches(keras.utils.PyDataset):
+    """The same patches every time, all batches of one size."""
 
     def __init__(
-        self, cases: Sequence[PreparedCase], places: Sequence[Place], shape: Shape, batch_size: int
+        self, cases: Sequence[PreparedCase], settings: SamplingSettings, patch: Shape, seed: int
     ) -> None:
+        """Choose the patches.
+
+        Args:
+            cases: all on grids of one shape.
+            settings: its batch size counts.
+            patch: size of the patches.
+            seed: decides which they are.
+
+        Raises:
+            UsageError: if a patch is larger than the grid, or the grids differ.
+        """
         super().__init__()
-        self._cases = cases
-        self._places = places
-        self._shape = shape
-        self._batch_size = batch_size
+        self._cases, self._batch_size, self._patch = cases, settings.batch_size, patch
+        self._places = validation_patches(cases, settings, patch, np.random.default_rng(seed))
 
     def __len__(self) -> int:
-        return -(-len(self._places) // self._batch_size)
+        return len(self._places) // self._batch_size
 
     def __getitem__(self, index: int) -> Batch:
         start = index * self._batch_size
-        return _stack(self._cases, self._places[start : start + self._batch_size], self._shape)
+        places = self._places[start : start + self._batch_size]
+        return _with_dummy(cut_patches(self._cases, places, self._patch))
 
 
-def _stack(cases: Sequence[PreparedCase], places: Sequence[Place], shape: Shape) -> Batch:
-    pairs = [cut(cases[place.case], place.corner, shape) for place in places]
-    images = np.stack([image for image, _ in pairs])[..., None]
-    labels = np.stack([label for _, label in pairs])[..., None]
-    return images, labels
+def _with_dummy(stack: NDArray[np.float32]) -> Batch:
+    return stack, np.zeros((len(stack), 1, 1, 1, 1), np.float32)

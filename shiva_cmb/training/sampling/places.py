@@ -1,20 +1,26 @@
 """Which part of which case the network sees next."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shiva_cmb.dataset.prepare import PreparedCase
-
-Shape = tuple[int, int, int]
+from shiva_cmb.errors import UsageError
+from shiva_cmb.evaluation.lesion_set import LesionSet
+from shiva_cmb.training.sampling.hard_negatives import HardNegatives
+from shiva_cmb.training.sampling.settings import SamplingSettings, Shape
 
 MARGIN = 0.125
-"""Bleeds lie at least this fraction of the patch's width from its border, so that they are seen whole."""
-
+"""Lesions lie at least this fraction of the patch's width from its border where there is room for it."""
+LESION_FREE_TRIES = 20
+"""After so many draws a patch may hold a lesion although none was wanted: the case may be full of them."""
+SMALLEST_SIZE_GROUP = 5
+"""Fewer lesions of one size are joined with smaller ones, so that no giant fills a share of the patches."""
 MAX_VALIDATION_PATCHES = 128
-"""Half of them around bleeds: enough for a steady loss, and checked in seconds."""
+"""Half of them around lesions: enough for a steady loss, and checked in seconds."""
 
 
 class Place(NamedTuple):
@@ -26,55 +32,222 @@ class Place(NamedTuple):
     """Its first voxel."""
 
 
-def draw_place(
-    rng: np.random.Generator, cases: Sequence[PreparedCase], shape: Shape, lesion_fraction: float
-) -> Place:
-    """Choose a patch: around a bleed with probability `lesion_fraction`, else anywhere in a brain.
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Cases to draw patches from that need no lesion."""
 
-    Every case with bleeds is as likely as the next, so that one head with eighty does not take over.
+    cases: NDArray[np.intp]
+    hard: NDArray[np.intp]
+    """Which false positives lie in these cases."""
+    hard_shares: NDArray[np.float64]
+    """Cumulative chance of each."""
+
+
+class Sampler:
+    """Draws patches as the settings say; all chance comes from the generator it is given."""
+
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        settings: SamplingSettings,
+        patch: Shape,
+        hard_negatives: HardNegatives | None = None,
+    ) -> None:
+        """Look at all lesions once.
+
+        Args:
+            cases: all on grids of one shape.
+            settings: see `SamplingSettings`.
+            patch: size of the patches, at most the grid's.
+            hard_negatives: false positives of `cases`, if they are used.
+
+        Raises:
+            UsageError: if a patch is larger than the grid, or the grids differ.
+        """
+        self._grid = _common_grid(cases, patch)
+        self._cases, self._settings, self._patch = cases, settings, np.array(patch)
+        self._hard = hard_negatives
+        counts = np.array([len(case.lesions) for case in cases], np.intp)
+        self._owner = np.repeat(np.arange(len(cases)), counts)
+        boxes = [_boxes(case.lesions) for case in cases]
+        self._low = np.concatenate([low for low, _ in boxes])
+        self._high = np.concatenate([high for _, high in boxes])
+        self._centre = np.concatenate([case.centres for case in cases])
+        sizes = np.concatenate([case.lesions.sizes for case in cases])
+        self._shares = _cumulative(lesion_weights(sizes, self._owner, settings))
+        self._everywhere = self._pool(np.arange(len(cases)))
+        self._with = self._pool(np.flatnonzero(counts))
+        self._without = self._pool(np.flatnonzero(counts == 0))
+
+    def draw(self, rng: np.random.Generator) -> Place:
+        """The next patch."""
+        if rng.random() < self._settings.lesion_fraction and len(self._owner):
+            return self.around(rng, int(np.searchsorted(self._shares, rng.random(), side="right")))
+        return self.elsewhere(rng)
+
+    def around(self, rng: np.random.Generator, lesion: int) -> Place:
+        """A patch around one of the lesions, numbered over all cases."""
+        if self._settings.placement == "centred":
+            corner = self._centred(rng, self._centre[lesion])
+        else:
+            corner = self._holding(rng, self._low[lesion], self._high[lesion], self._centre[lesion])
+        return self._place(int(self._owner[lesion]), corner)
+
+    def elsewhere(self, rng: np.random.Generator) -> Place:
+        """A patch that needs no lesion."""
+        place = self._any(rng)
+        if self._settings.negatives == "lesion_free":
+            for _ in range(LESION_FREE_TRIES):
+                if not self._has_lesion(place):
+                    break
+                place = self._any(rng)
+        return place
+
+    @property
+    def n_lesions(self) -> int:
+        """Of all cases."""
+        return len(self._owner)
+
+    def _any(self, rng: np.random.Generator) -> Place:
+        pool = self._choose_pool(rng)
+        if len(pool.hard) and self._hard and rng.random() < self._settings.hard_negative_fraction:
+            number = pool.hard[np.searchsorted(pool.hard_shares, rng.random(), side="right")]
+            voxel = self._hard.voxel[number]
+            return self._place(int(self._hard.case[number]), self._holding(rng, voxel, voxel, voxel))
+        case = int(rng.choice(pool.cases))
+        first, last = self._cases[case].brain_box
+        return self._place(case, rng.integers(first, last + 1) - self._patch // 2)
+
+    def _choose_pool(self, rng: np.random.Generator) -> _Pool:
+        share, lesions = self._settings.lesion_case_fraction, self._settings.lesion_fraction
+        if share is None or not len(self._with.cases) or not len(self._without.cases):
+            return self._everywhere
+        rest = (share - lesions) / (1 - lesions) if lesions < 1 else 1.0
+        return self._with if rng.random() < rest else self._without
+
+    def _pool(self, cases: NDArray[np.intp]) -> _Pool:
+        if self._hard is None or not len(self._hard):
+            return _Pool(cases, np.zeros(0, np.intp), np.zeros(0))
+        hard = np.flatnonzero(np.isin(self._hard.case, cases))
+        return _Pool(cases, hard, _cumulative(self._hard.peak[hard]))
+
+    def _holding(
+        self,
+        rng: np.random.Generator,
+        low: NDArray[np.intp],
+        high: NDArray[np.intp],
+        centre: NDArray[np.intp],
+    ) -> NDArray[np.intp]:
+        """Anywhere with the whole lesion inside; along an axis on which it is too long, with its centre."""
+        fits = high - low < self._patch
+        low, high = np.where(fits, low, centre), np.where(fits, high, centre)
+        margin = np.minimum((MARGIN * self._patch).astype(np.intp), (self._patch - (high - low + 1)) // 2)
+        first, last = (
+            np.clip(edge, 0, self._grid - self._patch)
+            for edge in (high + 1 + margin - self._patch, low - margin)
+        )
+        return rng.integers(first, last + 1)
+
+    def _centred(self, rng: np.random.Generator, centre: NDArray[np.intp]) -> NDArray[np.intp]:
+        most = np.minimum(self._settings.jitter_voxels, self._patch // 2 - 1)
+        return centre - self._patch // 2 + rng.integers(-most, most + 1)
+
+    def _place(self, case: int, corner: NDArray[np.intp]) -> Place:
+        x, y, z = (int(edge) for edge in np.clip(corner, 0, self._grid - self._patch))
+        return Place(case, (x, y, z))
+
+    def _has_lesion(self, place: Place) -> bool:
+        voxels = self._cases[place.case].lesions.places - np.array(place.corner)
+        return bool(((voxels >= 0) & (voxels < self._patch)).all(axis=1).any())
+
+
+def lesion_weights(
+    sizes: NDArray[np.intp], owner: NDArray[np.intp], settings: SamplingSettings
+) -> NDArray[np.float64]:
+    """How often each lesion is to be drawn, up to a common factor.
+
+    Args:
+        sizes: voxels of the lesions of all cases, shape (lesions,).
+        owner: index of the case of each, shape (lesions,).
+        settings: `lesion_choice` and `case_choice` count.
     """
-    bleeding = [index for index, case in enumerate(cases) if len(case.bleeds)]
-    if bleeding and rng.random() < lesion_fraction:
-        case = int(rng.choice(bleeding))
-        bleed = cases[case].bleeds[rng.integers(len(cases[case].bleeds))]
-        return Place(case, corner_around(rng, bleed, shape, cases[case]))
-    case = int(rng.integers(len(cases)))
-    first, last = cases[case].brain_box
-    centre = rng.integers(first, last + 1)
-    return Place(case, _clip(centre - np.array(shape) // 2, shape, cases[case]))
+    within = sizes.astype(np.float64) if settings.lesion_choice == "voxel" else np.ones(len(sizes))
+    weights = within / np.bincount(owner, within)[owner] if len(sizes) else within
+    if settings.case_choice == "lesion" and len(sizes):
+        weights = weights * np.bincount(owner)[owner]
+    if settings.lesion_choice == "size" and len(sizes):
+        group = size_groups(sizes)
+        weights = weights / np.bincount(group, weights)[group]
+    return weights
 
 
-def corner_around(
-    rng: np.random.Generator, bleed: NDArray[np.intp], shape: Shape, case: PreparedCase
-) -> Shape:
-    """The corner of a patch that holds the voxel `bleed` at a random place, away from the border."""
-    margin = np.floor(MARGIN * np.array(shape)).astype(int)
-    return _clip(bleed - rng.integers(margin, np.array(shape) - margin), shape, case)
+def size_groups(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The group of each lesion: sizes double from one to the next; thinly filled ones join the next smaller.
+
+    Args:
+        sizes: voxels of each, at least 1, shape (lesions,).
+    """
+    doubling = np.floor(np.log2(sizes)).astype(np.intp)
+    counts = np.bincount(doubling)
+    target = np.arange(len(counts))
+    for number in range(len(counts) - 1, 0, -1):
+        if counts[number] < SMALLEST_SIZE_GROUP:
+            counts[number - 1] += counts[number]
+            target[target == number] = number - 1
+    return np.unique(target[doubling], return_inverse=True)[1]
 
 
-def validation_places(
-    rng: np.random.Generator, cases: Sequence[PreparedCase], shape: Shape
+def validation_patches(
+    cases: Sequence[PreparedCase], settings: SamplingSettings, patch: Shape, rng: np.random.Generator
 ) -> tuple[Place, ...]:
-    """Patches to check a fold on: around every bleed (or a random choice) and as many others.
+    """Patches to check a network on: around every lesion (or a random choice) and as many others.
 
-    Whole volumes, if the patch is that large.
+    Whole volumes, if the patch is that large. Their number is a multiple of the batch size, so that batches
+    have one shape: the last one is filled up by further patches elsewhere, or the first volumes once more.
     """
-    if shape == cases[0].image.shape:
-        return tuple(Place(index, (0, 0, 0)) for index in range(len(cases)))
-    bleeds = [(index, bleed) for index, case in enumerate(cases) for bleed in case.bleeds]
-    order = rng.permutation(len(bleeds))[: MAX_VALIDATION_PATCHES // 2]
-    chosen = [bleeds[number] for number in order]
-    around = [Place(index, corner_around(rng, bleed, shape, cases[index])) for index, bleed in chosen]
-    others = [draw_place(rng, cases, shape, 0.0) for _ in range(max(len(around), 8))]
-    return (*around, *others)
+    batch = settings.batch_size
+    if patch == cases[0].shape:
+        number = -(-len(cases) // batch) * batch
+        return tuple(Place(index % len(cases), (0, 0, 0)) for index in range(number))
+    sampler = Sampler(cases, SamplingSettings(), patch)
+    chosen = rng.permutation(sampler.n_lesions)[: MAX_VALIDATION_PATCHES // 2]
+    around = [sampler.around(rng, int(lesion)) for lesion in chosen]
+    total = -(-(len(around) + max(len(around), 8)) // batch) * batch
+    return (*around, *(sampler.elsewhere(rng) for _ in range(total - len(around))))
 
 
-def cut(case: PreparedCase, corner: Shape, shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """The image and the label of a patch."""
-    box = tuple(slice(start, start + size) for start, size in zip(corner, shape, strict=True))
-    return case.image[box], case.label[box]
+def cut_patches(cases: Sequence[PreparedCase], places: Sequence[Place], patch: Shape) -> NDArray[np.float32]:
+    """Images, then the brain mask, then the label: shape (places, x, y, z, channels + 2)."""
+    stack = np.empty((len(places), *patch, cases[0].image.shape[3] + 2), np.float32)
+    for row, place in zip(stack, places, strict=True):
+        box = tuple(slice(start, start + size) for start, size in zip(place.corner, patch, strict=True))
+        row[..., :-2] = cases[place.case].image[box]
+        row[..., -2] = cases[place.case].brain[box]
+        row[..., -1] = cases[place.case].label[box]
+    return stack
 
 
-def _clip(corner: NDArray[np.integer], shape: Shape, case: PreparedCase) -> Shape:
-    x, y, z = np.clip(corner, 0, np.array(case.image.shape) - shape)
-    return int(x), int(y), int(z)
+def _boxes(lesions: LesionSet) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First and last voxel of each lesion along each axis, both (lesions, 3)."""
+    if not len(lesions):
+        return np.zeros((0, 3), np.intp), np.zeros((0, 3), np.intp)
+    places, starts = lesions.places, lesions.starts[:-1]
+    return np.minimum.reduceat(places, starts), np.maximum.reduceat(places, starts)
+
+
+def _common_grid(cases: Sequence[PreparedCase], patch: Shape) -> NDArray[np.intp]:
+    shapes = {case.shape for case in cases}
+    if len(shapes) != 1:
+        raise UsageError(f"expected cases on one grid, got {sorted(shapes)}")
+    shape = shapes.pop()
+    if any(size > grid for size, grid in zip(patch, shape, strict=True)):
+        raise UsageError(f"patch: expected at most the grid {shape}, got {patch}")
+    return np.array(shape)
+
+
+def _cumulative(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Upper ends of each one's share of [0, 1); a number below 1 lies below the last one."""
+    shares = np.cumsum(weights)
+    if len(shares):
+        shares /= shares[-1]
+    return shares

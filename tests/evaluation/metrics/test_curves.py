@@ -118,38 +118,41 @@ def test_weights_repeat_cases() -> None:
 def test_the_best_f1_wins() -> None:
     # F1 8/13, 6/9, 2/5 for the first minimum volume; the second loses a hit everywhere.
     second = COUNTS + np.array([-1, 0, 1]) * (COUNTS[..., :1] > 0)
-    counts = np.stack([COUNTS, second], axis=2)
-    assert counts.shape == (2, 3, 2, 3)
+    counts = np.stack([COUNTS, second], axis=2)[:, :, :, None]
+    assert counts.shape == (2, 3, 2, 1, 3)
     points = operating_points(counts)
-    np.testing.assert_allclose(points.f1[:, 0], [8 / 13, 6 / 9, 2 / 5])
-    np.testing.assert_allclose(points.fp_per_scan[:, 1], [2.5, 1, 0])
-    np.testing.assert_allclose(points.precision[0], [4 / 9, 2 / 7])
-    assert best_by_f1(counts) == (1, 0)
+    np.testing.assert_allclose(points.f1[:, 0, 0], [8 / 13, 6 / 9, 2 / 5])
+    np.testing.assert_allclose(points.fp_per_scan[:, 1, 0], [2.5, 1, 0])
+    np.testing.assert_allclose(points.precision[0, :, 0], [4 / 9, 2 / 7])
+    assert best_by_f1(counts) == (1, 0, 0)
 
 
 def one_scan(*rows: list[tuple[int, int, int]]) -> NDArray[np.int64]:
     """Counts of one scan: a row per threshold, an entry per minimum volume."""
-    return np.array([rows])
+    return np.array([rows])[:, :, :, None]
 
 
 def test_ties_go_to_fewer_false_alarms_then_to_the_higher_threshold_then_to_the_smaller_volume() -> None:
     # F1 2/3 three times: 2 1 1, and 1 0 1 with fewer false alarms.
-    assert best_by_f1(one_scan([(2, 1, 1)], [(1, 0, 1)], [(2, 1, 1)])) == (1, 0)
-    assert best_by_f1(one_scan([(1, 0, 1), (1, 0, 1)], [(1, 0, 1), (1, 0, 1)])) == (1, 0)
+    assert best_by_f1(one_scan([(2, 1, 1)], [(1, 0, 1)], [(2, 1, 1)])) == (1, 0, 0)
+    assert best_by_f1(one_scan([(1, 0, 1), (1, 0, 1)], [(1, 0, 1), (1, 0, 1)])) == (1, 0, 0)
     # Sensitivity 1 with two, one and one false alarms allowed.
-    assert best_by_fp_rate(one_scan([(2, 2, 0)], [(2, 1, 0)], [(2, 1, 0)], [(1, 0, 1)]), 2) == (2, 0)
+    assert best_by_fp_rate(one_scan([(2, 2, 0)], [(2, 1, 0)], [(2, 1, 0)], [(1, 0, 1)]), 2) == (2, 0, 0)
+    # of two peak thresholds with the same figures the lower one, and a larger volume rather than a peak
+    same = np.array([[[[(1, 1, 1), (1, 0, 1)], [(1, 0, 1), (1, 0, 1)]]]])
+    assert best_by_f1(same) == (0, 1, 0)
 
 
 def test_the_wanted_rate_of_false_alarms_is_kept() -> None:
-    counts = COUNTS[:, :, None]
-    assert best_by_fp_rate(counts, 3) == (0, 0)
-    assert best_by_fp_rate(counts, 1) == (1, 0)
-    assert best_by_fp_rate(counts, 0) == (2, 0)
+    counts = COUNTS[:, :, None, None]
+    assert best_by_fp_rate(counts, 3) == (0, 0, 0)
+    assert best_by_fp_rate(counts, 1) == (1, 0, 0)
+    assert best_by_fp_rate(counts, 0) == (2, 0, 0)
 
 
 def test_a_rate_that_no_threshold_reaches_is_said() -> None:
     with pytest.raises(UsageError, match="the fewest are 1") as caught:
-        best_by_fp_rate(COUNTS[:, :2, None], 0.5)
+        best_by_fp_rate(COUNTS[:, :2, None, None], 0.5)
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="no truth lesions"):
         best_by_fp_rate(one_scan([(0, 1, 0)]), 2)

@@ -1,5 +1,7 @@
 """The losses must be right where there is nothing to find, which is nearly everywhere."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from shiva_cmb.training.fitting.losses import (
     cross_entropy,
     focal_loss,
     focal_tversky_loss,
+    judged_loss,
     soft_dice_loss,
+    stacked_loss,
     training_loss,
     tversky_loss,
     weighted_cross_entropy,
@@ -33,15 +37,27 @@ def unsure(shape: tuple[int, ...] = SHAPE) -> NDArray[np.float32]:
     return np.random.default_rng(0).uniform(0.01, 0.99, shape).astype(np.float32)
 
 
-def lost(spec: str, reference: NDArray, probability: NDArray) -> NDArray[np.float32]:
-    loss = np.asarray(training_loss(parse_loss(spec))(reference, probability))
+def logit(probability: NDArray) -> NDArray[np.float32]:
+    """As large as the surest networks give: 40 for a probability of 1."""
+    with np.errstate(divide="ignore"):
+        exact = np.log(probability) - np.log1p(-probability)
+    return np.clip(exact, -40, 40).astype(np.float32)
+
+
+def judge(spec: str, reference: NDArray, logits: Any) -> NDArray[np.float32]:
+    loss = np.asarray(training_loss(parse_loss(spec))(reference, logits))
     assert loss.shape == reference.shape[:1]
     assert loss.dtype == np.float32
     return loss
 
 
+def lost(spec: str, reference: NDArray, probability: NDArray) -> NDArray[np.float32]:
+    return judge(spec, reference, logit(probability))
+
+
 def slope(spec: str, reference: NDArray, probability: NDArray) -> NDArray[np.float32]:
-    variable = tf.constant(probability)
+    """By the logits."""
+    variable = tf.constant(logit(probability))
     with tf.GradientTape() as tape:
         tape.watch(variable)
         loss = training_loss(parse_loss(spec))(reference, variable)
@@ -95,15 +111,15 @@ def test_a_sample_that_is_ignored_costs_nothing(spec: str) -> None:
     assert not gradient[1].any()
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("spec", EVERY)
-def test_half_precision_is_summed_in_float32(spec: str) -> None:
+def test_half_precision_is_summed_in_float32(spec: str, dtype: str) -> None:
     """Sums of 10648 ones stop at 256 in bfloat16, and 65504 is the largest float16."""
     shape = (1, 22, 22, 22, 1)
     reference = (np.random.default_rng(1).random(shape) < 0.1).astype(np.uint8)
-    probability = unsure(shape)
-    half = keras.ops.cast(probability, "bfloat16")
-    exact = lost(spec, reference, np.asarray(keras.ops.cast(half, "float32")))
-    np.testing.assert_allclose(lost(spec, reference, half), exact, rtol=1e-4)
+    half = keras.ops.cast(logit(unsure(shape)), dtype)
+    exact = judge(spec, reference, np.asarray(keras.ops.cast(half, "float32")))
+    np.testing.assert_allclose(judge(spec, reference, half), exact, rtol=1e-4)
 
 
 # By hand, on 4 voxels: reference 1 1 0 0, probability 0.75 0.25 0.5 0.
@@ -136,23 +152,23 @@ def test_by_hand(spec: str, expected: float) -> None:
 def test_the_bent_root_stays_close_to_the_root() -> None:
     root = (0.85 / 2.85) ** (1 / 3)
     # Offset 1e-6: its cube root, 0.01, is taken off and the rest stretched to reach 1 again.
-    bent = np.asarray(focal_tversky_loss(REFERENCE, PROBABILITY, 0.3, 0.7, 3.0))[0]
+    bent = np.asarray(focal_tversky_loss(REFERENCE, logit(PROBABILITY), 0.3, 0.7, 3.0))[0]
     assert bent == pytest.approx((root - 0.01) / 0.99, rel=1e-4)
 
 
 def test_losses_are_special_cases_of_each_other() -> None:
-    reference, probability = batch(), unsure()
+    reference, logits = batch(), logit(unsure())
 
     def same(one: object, other: object) -> None:
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-5)
 
-    same(soft_dice_loss(reference, probability), tversky_loss(reference, probability, 0.5, 0.5, 0.5))
+    same(soft_dice_loss(reference, logits), tversky_loss(reference, logits, 0.5, 0.5, 0.5))
     same(
-        focal_tversky_loss(reference, probability, 0.3, 0.7, 1.0),
-        tversky_loss(reference, probability, 0.3, 0.7),
+        focal_tversky_loss(reference, logits, 0.3, 0.7, 1.0),
+        tversky_loss(reference, logits, 0.3, 0.7),
     )
-    same(cross_entropy(reference, probability), weighted_cross_entropy(reference, probability, 1.0))
-    same(focal_loss(reference, probability, 0.5, 0.0), 0.5 * cross_entropy(reference, probability))
+    same(cross_entropy(reference, logits), weighted_cross_entropy(reference, logits, 1.0))
+    same(focal_loss(reference, logits, 0.5, 0.0), 0.5 * cross_entropy(reference, logits))
 
 
 def test_equal_to_keras_where_keras_is_right() -> None:
@@ -167,13 +183,13 @@ def test_equal_to_keras_where_keras_is_right() -> None:
 def test_samples_do_not_share_their_dice() -> None:
     prediction = batch()
     prediction[1] = 0.5
-    dice = np.asarray(soft_dice_loss(batch(), prediction))
+    dice = np.asarray(soft_dice_loss(batch(), logit(prediction)))
     assert dice[0] == pytest.approx(0, abs=1e-6)
     assert dice[1] == pytest.approx(1 - 1 / 109)
 
 
 def test_missing_everything_costs_nearly_one() -> None:
-    dice = np.asarray(soft_dice_loss(batch(), np.zeros(SHAPE, np.float32)))
+    dice = np.asarray(soft_dice_loss(batch(), logit(np.zeros(SHAPE, np.float32))))
     np.testing.assert_allclose(dice, [1 - 1 / 9, 0], atol=1e-6)
 
 
@@ -183,8 +199,8 @@ def test_missed_voxels_cost_the_weight() -> None:
     reference[:, 0, 0, 0] = 1
     invented[:, 0, 0, 0] = 1 - 1e-3
     for weight in (1.0, 3.0):
-        cost = np.asarray(weighted_cross_entropy(reference, missed, weight))
-        false_alarm = np.asarray(weighted_cross_entropy(reference * 0, invented, weight))
+        cost = np.asarray(weighted_cross_entropy(reference, logit(missed), weight))
+        false_alarm = np.asarray(weighted_cross_entropy(reference * 0, logit(invented), weight))
         background = -np.log(1 - 1e-3) * 215 / 216
         np.testing.assert_allclose((cost - background) / (false_alarm - background), weight, rtol=1e-2)
 
@@ -196,13 +212,42 @@ def test_deep_supervision_weighs_finer_outputs_more() -> None:
     np.testing.assert_allclose(lost("dicece", batch(), outputs), expected, rtol=1e-5)
 
 
-def test_a_sure_error_of_a_network_still_has_a_slope() -> None:
-    """The sigmoid of -40 is 0 in float32: the logits must reach the cross-entropy."""
-    inputs = keras.Input((2, 2, 2, 1))
-    outputs = keras.layers.Conv3D(1, 1, activation="sigmoid", bias_initializer="zeros")(inputs)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_surest_error_still_has_a_slope(outputs: int) -> None:
+    """The sigmoid of 40 is 1 in float32: also that of the outputs of deep supervision."""
+    reference = np.zeros((1, 2, 2, 2, 1), np.float32)
+    gradient = slope("bce", reference, np.ones((1, 2, 2, 2, outputs), np.float32))
+    np.testing.assert_allclose(gradient.sum(), 1, rtol=1e-5)
+    assert (gradient > 0).all()
+    assert judge("bce", reference, np.full((1, 2, 2, 2, outputs), 40.0)) == pytest.approx(40)
+
+
+def test_the_reference_may_come_with_the_output() -> None:
+    settings = parse_loss("dicece")
+    reference = batch()
+    reference[0, 0] = 2
+    logits = logit(np.concatenate([unsure(), batch()], axis=-1))
+    output = np.concatenate([logits, reference], axis=-1)
+    dummy = np.zeros((2, 1, 1, 1, 1), np.float32)
+    np.testing.assert_array_equal(
+        np.asarray(stacked_loss(settings)(dummy, output)), judge("dicece", reference, logits)
+    )
+    np.testing.assert_array_equal(
+        np.asarray(judged_loss(settings)(dummy, output)), judge("dicece", reference, logits[..., :1])
+    )
+
+
+def test_epochs_are_compared_without_penalties_and_coarse_outputs() -> None:
+    """In what Keras reports, penalties are in the loss, and in the metric neither they nor coarse outputs."""
+    inputs = keras.Input((2, 2, 2, 3))
+    outputs = keras.layers.Conv3D(3, 1, kernel_regularizer=keras.regularizers.L2(0.5))(inputs)
     model = keras.Model(inputs, outputs)
-    model.layers[-1].set_weights([np.zeros((1, 1, 1, 1, 1)), np.array([-40.0])])
-    model.compile(keras.optimizers.SGD(1.0), training_loss(parse_loss("bce")), jit_compile=False)
-    image = np.ones((1, 2, 2, 2, 1), np.float32)
-    model.fit(image, image, verbose=0)
-    assert model.layers[-1].get_weights()[1][0] == pytest.approx(-39.0, abs=1e-3)
+    model.layers[-1].set_weights([np.eye(3).reshape(1, 1, 1, 3, 3), np.zeros(3)])
+    settings = parse_loss("bce")
+    model.compile(loss=stacked_loss(settings), metrics=[judged_loss(settings)], jit_compile=False)
+    image = np.zeros((3, 2, 2, 2, 3), np.float32)
+    image[..., 1] = 40.0  # the coarse output is all wrong
+    dummy = np.zeros((3, 1, 1, 1, 1), np.float32)
+    told = model.evaluate(image, dummy, batch_size=2, return_dict=True, verbose=0)
+    assert told["data_loss"] == pytest.approx(np.log(2), rel=1e-5)
+    assert told["loss"] == pytest.approx((np.log(2) + 0.5 * 40) / 1.5 + 0.5 * 3, rel=1e-5)

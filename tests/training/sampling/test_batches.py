@@ -1,92 +1,113 @@
-"""What the network sees: bleeds within patches, images and labels turned alike, all decided by the seed."""
+"""What Keras is given: decided by the seed and the epoch alone, however it is asked for."""
 
-from dataclasses import replace
-
+import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from shiva_cmb.dataset.prepare import PreparedCase
-from shiva_cmb.training import TrainingSettings
-from shiva_cmb.training.sampling.batches import GAIN, FixedBatches, TrainingBatches
-from shiva_cmb.training.sampling.places import draw_place, validation_places
+from shiva_cmb.training.sampling.batches import FollowEpochs, TrainingBatches, ValidationBatches
+from shiva_cmb.training.sampling.hard_negatives import HardNegatives
+from shiva_cmb.training.sampling.settings import SamplingSettings
+from tests.training.sampling.made_cases import GRID, make_case
 
-GRID = (20, 24, 22)
-SETTINGS = TrainingSettings(shape=GRID, patch=(12, 12, 12), batch_size=4, steps_per_epoch=3)
-
-
-def make_case(*bleeds: tuple[int, int, int], name: str = "case") -> PreparedCase:
-    """The image equals the label, so that whatever happens to one can be seen in the other."""
-    label = np.zeros(GRID, np.uint8)
-    for x, y, z in bleeds:
-        label[x : x + 2, y, z] = 1
-    centres = np.array(bleeds, np.intp).reshape(-1, 3)
-    return PreparedCase(name, label.astype(np.float32), label, centres, np.array([[2, 2, 2], [17, 21, 19]]))
+PATCH = (8, 8, 8)
+SETTINGS = SamplingSettings(batch_size=2, steps_per_epoch=5)
+CASES = [
+    make_case("a", [((1, 3, 20), (2, 1, 1)), ((10, 12, 11), (3, 3, 3))], ignored=[(11, 9, 11)]),
+    make_case("b"),
+]
 
 
-CASES = [make_case((1, 3, 20), (10, 12, 11)), make_case(), make_case((18, 23, 0))]
+def batches_of(epoch: int, seed: int = 5) -> list[np.ndarray]:
+    batches = TrainingBatches(CASES, SETTINGS, PATCH, seed, first_epoch=epoch)
+    return [batches[index][0] for index in range(len(batches))]
 
 
-@settings(deadline=None)
-@given(seed=st.integers(0, 1000), shape=st.tuples(*[st.integers(8, n) for n in GRID]))
-def test_patches_lie_in_the_grid_and_hold_their_bleed(seed: int, shape: tuple[int, int, int]) -> None:
-    place = draw_place(np.random.default_rng(seed), CASES, shape, lesion_fraction=1.0)
-    corner, case = np.array(place.corner), CASES[place.case]
-    assert (corner >= 0).all()
-    assert (corner + shape <= GRID).all()
-    assert ((case.bleeds >= corner) & (case.bleeds < corner + shape)).all(axis=1).any()
+@pytest.mark.parametrize("patch", [PATCH, GRID])
+def test_images_and_labels_are_cut_alike(patch: tuple[int, int, int]) -> None:
+    stack, dummy = TrainingBatches(CASES, SETTINGS, patch, 1)[0]
+    assert stack.shape == (2, *patch, 2)
+    assert dummy.shape == (2, 1, 1, 1, 1)
+    assert stack.dtype == dummy.dtype == np.float32
+    np.testing.assert_array_equal(stack[..., 0], stack[..., 1])
+    assert stack.any()
 
 
-def test_patches_elsewhere_come_from_every_case() -> None:
-    rng = np.random.default_rng(0)
-    places = [draw_place(rng, CASES, (8, 8, 8), lesion_fraction=0.0) for _ in range(60)]
-    assert {place.case for place in places} == {0, 1, 2}
-    assert len({place.corner for place in places}) > 30
+def test_the_seed_the_epoch_and_the_number_decide() -> None:
+    np.testing.assert_array_equal(batches_of(0), batches_of(0))
+    assert not np.array_equal(batches_of(0), batches_of(1))
+    assert not np.array_equal(batches_of(0), batches_of(0, seed=6))
+    assert not np.array_equal(batches_of(0)[0], batches_of(0)[1])
 
 
-def test_sets_without_bleeds_can_be_drawn_from() -> None:
-    assert draw_place(np.random.default_rng(0), [make_case()], (8, 8, 8), lesion_fraction=1.0).case == 0
+class Recorder(keras.layers.Layer):
+    """Keeps each batch that a training step sees; has a weight, so that there is something to train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = self.add_weight(shape=(), initializer="ones")
+        self.seen: list[np.ndarray] = []
+
+    def call(self, stack: object, training: bool = False) -> object:
+        if training:
+            self.seen.append(np.asarray(stack))
+        return self.scale * keras.ops.mean(stack, axis=(1, 2, 3, 4), keepdims=True)
 
 
-@pytest.mark.parametrize("patch", [(12, 12, 12), None])
-def test_images_and_labels_are_turned_alike(patch: tuple[int, int, int] | None) -> None:
-    batches = TrainingBatches(CASES, replace(SETTINGS, patch=patch), seed=1)
-    assert len(batches) == 3
-    for index in range(3):
-        images, labels = batches[index]
-        assert images.shape == labels.shape == (4, *(patch or GRID), 1)
-        assert images.dtype == np.float32
-        np.testing.assert_array_equal(images > 0, labels > 0)
-        assert images.max() <= 1 + GAIN
+def fit(workers: int, epochs: int, first: int = 0) -> list[np.ndarray]:
+    """Every batch that a real `fit`, with validation, trains on."""
+    batches = TrainingBatches(CASES, SETTINGS, PATCH, 5, first_epoch=first, workers=workers)
+    recorder = Recorder()
+    model = keras.Sequential([recorder])
+    model.compile("sgd", "mse", run_eagerly=True)
+    model.fit(
+        batches,
+        validation_data=ValidationBatches(CASES, SETTINGS, PATCH, 5),
+        initial_epoch=first,
+        epochs=epochs,
+        shuffle=False,
+        callbacks=[FollowEpochs(batches)],
+        verbose=0,
+    )
+    return recorder.seen
 
 
-def test_whole_heads_are_never_upside_down() -> None:
-    case = make_case((2, 5, 7))
-    batches = TrainingBatches([case], replace(SETTINGS, patch=None), seed=0)
-    for index in range(3):
-        for label in batches[index][1][..., 0]:
-            assert {tuple(voxel[1:]) for voxel in np.argwhere(label)} == {(5, 7)}
+@pytest.mark.parametrize("workers", [1, 3])
+def test_fit_sees_the_batches_of_each_epoch_in_order(workers: int) -> None:
+    expected = [batch for epoch in range(3) for batch in batches_of(epoch)]
+    np.testing.assert_array_equal(fit(workers, epochs=3), expected)
 
 
-def test_the_seed_and_the_round_decide() -> None:
-    first, second = (TrainingBatches(CASES, SETTINGS, seed=5) for _ in range(2))
-    np.testing.assert_array_equal(first[2][0], second[2][0])
-    before = second[2][0]
-    second.on_epoch_end()
-    assert not np.array_equal(before, second[2][0])
-    assert not np.array_equal(before, TrainingBatches(CASES, SETTINGS, seed=6)[2][0])
+def test_batches_that_workers_made_ahead_are_not_taken_for_those_of_the_next_epoch() -> None:
+    batches = TrainingBatches(CASES, SETTINGS, PATCH, 5, workers=2)
+    _ = batches[0]
+    batches.start_epoch(1)
+    np.testing.assert_array_equal([batches[index][0] for index in range(5)], batches_of(1))
 
 
-def test_validation_shows_every_bleed_and_as_much_else() -> None:
-    places = validation_places(np.random.default_rng(0), CASES, (8, 8, 8))
-    assert len(places) == 3 + 8
-    batches = FixedBatches(CASES, places, (8, 8, 8), batch_size=4)
-    assert len(batches) == 3
-    assert len(batches[2][0]) == 3
-    assert all(batches[0][1][index].any() for index in range(3))
+def test_fit_resumed_at_an_epoch_sees_what_it_would_have_seen() -> None:
+    np.testing.assert_array_equal(fit(2, epochs=3, first=2), batches_of(2))
 
 
-def test_whole_volumes_are_validated_once_each() -> None:
-    places = validation_places(np.random.default_rng(0), CASES, GRID)
-    assert [place.case for place in places] == [0, 1, 2]
+def test_a_fit_that_would_repeat_its_first_epoch_is_refused() -> None:
+    batches = TrainingBatches(CASES, SETTINGS, PATCH, 5)
+    model = keras.Sequential([Recorder()])
+    model.compile("sgd", "mse", run_eagerly=True)
+    with pytest.raises(RuntimeError, match="FollowEpochs"):
+        model.fit(batches, epochs=4, verbose=0)
+
+
+def test_hard_negatives_are_cut_out() -> None:
+    chosen = SamplingSettings(batch_size=2, steps_per_epoch=2, lesion_fraction=0, hard_negative_fraction=1)
+    hard = HardNegatives(np.array([0]), np.array([[11, 13, 12]]), np.array([0.9]))
+    batches = TrainingBatches(CASES, chosen, PATCH, 5, hard_negatives=hard)
+    assert all((patch[..., -1] == 1).any() for patch in batches[0][0])
+
+
+def test_validation_batches_stay_the_same_and_have_one_size() -> None:
+    first, second = (ValidationBatches(CASES, SETTINGS, PATCH, 3) for _ in range(2))
+    assert len(first) == 5
+    for index in range(len(first)):
+        assert first[index][0].shape == (2, *PATCH, 2)
+        np.testing.assert_array_equal(first[index][0], second[index][0])
+    assert all((patch[..., -1] == 1).any() for patch in first[0][0])
+    assert 2 in first[0][0][..., -1] or any(2 in first[k][0][..., -1] for k in range(len(first)))

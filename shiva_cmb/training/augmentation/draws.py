@@ -1,0 +1,71 @@
+"""Random numbers for one call of a layer: each sample of the batch has its own."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class _Fixed(keras.random.SeedGenerator):
+    """One state taken before a condition and used within it, where states must not change (JAX)."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def next(self, ordered: bool = True) -> Any:
+        return self._state
+
+
+class Draws:
+    """Takes states from a layer's generator, in the order of the calls.
+
+    Args:
+        generator: of the layer; moves on by one for each call here.
+        batch: number of samples, a number or a tensor.
+    """
+
+    def __init__(self, generator: keras.random.SeedGenerator, batch: Any) -> None:
+        self._generator = generator
+        self.batch = batch
+
+    def seed(self) -> keras.random.SeedGenerator:
+        """A seed for one use later, within a condition too."""
+        return _Fixed(self._generator.next())
+
+    def uniform(self, low: float, high: float, *shape: int) -> Any:
+        """Evenly between two numbers, float32 (batch, *shape)."""
+        return keras.random.uniform((self.batch, *shape), low, high, dtype="float32", seed=self.seed())
+
+    def log_uniform(self, low: float, high: float) -> Any:
+        """Evenly in the logarithm, float32 (batch,)."""
+        return ops.exp(self.uniform(math.log(low), math.log(high)))
+
+    def normal(self, *shape: int) -> Any:
+        """Of mean 0 and standard deviation 1, float32 (batch, *shape)."""
+        return keras.random.normal((self.batch, *shape), dtype="float32", seed=self.seed())
+
+    def chance(self, probability: float, *shape: int) -> Any:
+        """True as often as the probability says, bool (batch, *shape); never at 0, always at 1."""
+        return self.uniform(0.0, 1.0, *shape) < probability
+
+
+def where_drawn(drawn: Any, change: Callable[[Any], Any], data: Any) -> Any:
+    """Change the samples that drew it; if none did, nothing is computed.
+
+    Args:
+        drawn: bool (batch,).
+        change: takes and gives all samples.
+        data: (batch, planes, x, y, z).
+    """
+
+    def changed() -> Any:
+        return ops.where(per_sample(drawn), change(data), data)
+
+    return ops.cond(ops.any(drawn), changed, lambda: data)
+
+
+def per_sample(values: Any) -> Any:
+    """(batch,) as (batch, 1, 1, 1, 1)."""
+    return ops.reshape(values, (-1, 1, 1, 1, 1))

@@ -1,0 +1,233 @@
+"""Settings by plain names, the same in flags, in configuration files and in bundles."""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from shiva_cmb.errors import UsageError
+from shiva_cmb.files import plain
+from shiva_cmb.imaging import Scaling
+from shiva_cmb.networks import ARCHITECTURES, PUBLISHED, NetworkSettings
+from shiva_cmb.training.augmentation.settings import AUGMENTATIONS
+from shiva_cmb.training.sampling.settings import PRESETS
+from shiva_cmb.training.settings import TrainingSettings
+
+GROUPS = ("sampling", "fitting", "initial", "calibration")
+"""Parts of the settings whose fields are names of their own: `patch`, not `sampling.patch`."""
+
+_VALUES = {"lesion_values": "lesion", "ignore_values": "ignore"}
+RUN_NAMES = (
+    "data",
+    "output",
+    "folds_file",
+    "cache",
+    "processes",
+    "workers",
+    "replicas",
+    "devices",
+    "tensorboard",
+)
+"""What a configuration may say beside the settings: where things lie, and how the work is done."""
+PATH_NAMES = ("data", "output", "folds_file", "cache", "init")
+"""Names whose values are paths: in a file they count from its folder."""
+
+
+def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None) -> TrainingSettings:
+    """Settings by their plain names.
+
+    Args:
+        names: values by name; those left out stay as in `base`. Presets may be given by their name alone:
+            `sampling: random_3d`, `augmentation: heavy`, `network: unetr`.
+        base: the defaults if left out.
+
+    Raises:
+        UsageError: if a name is unknown or a value is of the wrong kind or out of range.
+        ModelError: if an argument of the network is.
+    """
+    base = base or TrainingSettings()
+    given = dict(names)
+    changes: dict[str, Any] = {}
+    if "network" in given:
+        changes["network"] = _network(given.pop("network"), base.network)
+    if "augmentation" in given:
+        changes["augmentation"] = _augmentation(given.pop("augmentation"), base.augmentation)
+    if "scaling" in given:
+        scaling = given.pop("scaling")
+        scaling = scaling if isinstance(scaling, Mapping) else {"scheme": scaling}
+        changes["scaling"] = _changed(Scaling(), scaling, "scaling")
+    for name, field in _VALUES.items():
+        if name in given:
+            values = changes.get("values", base.values)
+            hint = get_type_hints(type(values))[field]
+            changes["values"] = replace(values, **{field: _typed(hint, given.pop(name), name)})
+    preset = given.pop("sampling", None)
+    if preset is not None:
+        if preset not in PRESETS:
+            raise UsageError(f"sampling: expected one of {', '.join(PRESETS)}, got {preset!r}")
+        given = {**PRESETS[preset], **given}
+    if given.get("patch") == "whole":
+        given["patch"] = None
+    for group in GROUPS:
+        present = getattr(base, group)
+        fitting = {f.name: given.pop(f.name) for f in fields(present) if f.name in given}
+        changes[group] = _changed(present, fitting)
+    unknown = [name for name in given if name not in _own_names()]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], names_of_settings(), 1)
+        hint = f": did you mean {near[0]!r}?" if near else ": shiva-cmb train --help lists the flags"
+        raise UsageError(f"unknown setting {unknown[0]!r}{hint}")
+    hints = get_type_hints(TrainingSettings)
+    own = {name: _typed(hints[name], value, name) for name, value in given.items()}
+    return replace(base, **changes, **own)
+
+
+def as_names(settings: TrainingSettings) -> dict[str, Any]:
+    """The resolved settings by their plain names: what `settings_from` takes, in plain JSON."""
+    names: dict[str, Any] = {name: getattr(settings, name) for name in _own_names()}
+    names["scaling"] = asdict(settings.scaling)
+    names |= {name: getattr(settings.values, field) for name, field in _VALUES.items()}
+    names["network"] = {"name": settings.network.architecture, **settings.network.as_arguments()}
+    for group in GROUPS:
+        names |= asdict(getattr(settings, group))
+    names["augmentation"] = asdict(settings.augmentation)
+    return plain(names)
+
+
+def names_of_settings() -> tuple[str, ...]:
+    """All plain names there are."""
+    return (*as_names(TrainingSettings()), "sampling")
+
+
+def differences(old: TrainingSettings, new: TrainingSettings) -> Iterator[tuple[str, Any, Any]]:
+    """Names whose values differ, with both values."""
+    before, after = as_names(old), as_names(new)
+    for name, value in before.items():
+        if value != after[name]:
+            yield name, value, after[name]
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read a configuration: YAML, or JSON by its extension. Paths in it count from its folder.
+
+    Raises:
+        UsageError: if it cannot be read, is no mapping, or names something unknown.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"cannot read the configuration {path}: {reason}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected names and values such as `epochs: 50`, got {content!r:.60}")
+    known = (*names_of_settings(), *RUN_NAMES)
+    for name in content:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            raise UsageError(
+                f"{path}: unknown name {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+            )
+    for name in PATH_NAMES:
+        if isinstance(content.get(name), str):
+            content[name] = str(path.parent / Path(content[name]).expanduser())
+    return content
+
+
+def assignments(texts: list[str]) -> dict[str, Any]:
+    """Read `NAME=VALUE` or `NAME.FIELD=VALUE`, values as in YAML.
+
+    Raises:
+        UsageError: if there is no `=`.
+    """
+    import yaml
+
+    content: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {text}: expected NAME=VALUE, such as augmentation.gamma.probability=0.3")
+        *groups, last = name.split(".")
+        place = content
+        for group in groups:
+            place = place.setdefault(group, {})
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {text}: cannot read {value!r} as a value") from error
+    return content
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """One set of names over another; what is nested is merged, and a preset's name counts as `preset`."""
+    result = dict(base)
+    for name, value in changes.items():
+        below = result.get(name)
+        if isinstance(value, Mapping) and below is not None and not isinstance(below, list):
+            nested = below if isinstance(below, Mapping) else {_PRESET_KEYS.get(name, "preset"): below}
+            value = merged(nested, value)
+        result[name] = value
+    return result
+
+
+_PRESET_KEYS = {"network": "name", "scaling": "scheme"}
+
+
+def _own_names() -> tuple[str, ...]:
+    """Fields of the training settings that are names themselves."""
+    groups = (*GROUPS, "network", "augmentation", "scaling", "values")
+    return tuple(field.name for field in fields(TrainingSettings) if field.name not in groups)
+
+
+def _network(given: Any, present: NetworkSettings) -> NetworkSettings:
+    arguments = {"name": given} if isinstance(given, str) else dict(given)
+    name = arguments.pop("name", None)
+    known = {**PUBLISHED, **{key: kind() for key, kind in ARCHITECTURES.items()}}
+    if name is not None and name not in known:
+        raise UsageError(f"network: expected one of {', '.join(known)}, got {name!r}")
+    chosen = present if name is None else known[name]
+    return type(chosen).from_arguments(chosen.as_arguments() | arguments)
+
+
+def _augmentation(given: Any, present: Any) -> Any:
+    changes = {"preset": given} if isinstance(given, str) else dict(given)
+    name = changes.pop("preset", None)
+    if name is not None and name not in AUGMENTATIONS:
+        raise UsageError(f"augmentation: expected one of {', '.join(AUGMENTATIONS)}, got {name!r}")
+    return _changed(present if name is None else AUGMENTATIONS[name], changes, "augmentation")
+
+
+def _changed(present: Any, changes: Mapping[str, Any], where: str = "") -> Any:
+    """Settings with some of their fields changed, nested ones too."""
+    if not isinstance(changes, Mapping):
+        raise UsageError(f"{where}: expected names and values, got {changes!r}")
+    values: dict[str, Any] = {}
+    hints = get_type_hints(type(present))
+    known = [field.name for field in fields(present)]
+    for name, value in changes.items():
+        place = f"{where}.{name}" if where else name
+        if name not in known:
+            raise UsageError(f"{place}: unknown; the known ones are {', '.join(known)}")
+        below = getattr(present, name)
+        if dataclasses.is_dataclass(below):
+            values[name] = _changed(below, value, place)
+        else:
+            values[name] = _typed(hints[name], value, place)
+    return replace(present, **values)
+
+
+def _typed(kind: Any, value: Any, name: str) -> Any:
+    """A value of the kind that a field has: lists become tuples, and so on."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise UsageError(f"{name}: {problem[0].lower()}{problem[1:]}, got {value!r}") from error

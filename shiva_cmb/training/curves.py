@@ -1,0 +1,49 @@
+"""The picture of a training that is under way."""
+
+import time
+
+from shiva_cmb.files import replacing
+from shiva_cmb.reporting.training_curves import FoldCurve, draw_training_curves
+from shiva_cmb.training.fitting.state import STATE_NAME, read_state
+from shiva_cmb.training.run import Run
+
+SECONDS_BETWEEN = 30.0
+"""Drawing takes about a second."""
+
+
+class CurvesPicture:
+    """Draws the figures of all folds along the epochs, not too often."""
+
+    def __init__(self, run: Run, folds: int) -> None:
+        """Nothing is drawn yet.
+
+        Args:
+            run: where the folds are.
+            folds: how many there will be.
+        """
+        self._run, self._folds = run, folds
+        self._last = time.monotonic()
+
+    def if_it_is_time(self) -> None:
+        """Draw, if the last time is long ago."""
+        if time.monotonic() - self._last > SECONDS_BETWEEN:
+            self.now()
+
+    def now(self) -> None:
+        """Draw."""
+        curves = [curve for number in range(self._folds) if (curve := self._curve(number)) is not None]
+        with replacing() as pending:
+            draw_training_curves(pending.path(self._run.curves_path), curves)
+        self._last = time.monotonic()
+
+    def _curve(self, number: int) -> FoldCurve | None:
+        state = read_state(self._run.fold(number) / STATE_NAME)
+        if not state.history:
+            return None
+        names = dict.fromkeys(name for row in state.history for name in row if name != "epoch")
+        return FoldCurve(
+            name=f"fold {number}",
+            epochs=[int(row["epoch"]) for row in state.history],
+            values={name: [row.get(name, float("nan")) for row in state.history] for name in names},
+            best_epoch=state.best_epoch,
+        )

@@ -1,0 +1,183 @@
+"""What happens after each epoch: whole volumes are checked, the best weights and the state are kept."""
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from shiva_cmb.errors import DataError
+from shiva_cmb.files import replacing
+from shiva_cmb.tables import write_csv
+from shiva_cmb.training.fitting.checkpoint import inner, save_state
+from shiva_cmb.training.fitting.optimizer import WARMUP_START
+from shiva_cmb.training.fitting.settings import FittingSettings
+from shiva_cmb.training.fitting.state import LOG_NAME, STATE_NAME, FitState
+
+_REMEMBERED = ("wait", "best", "best_epoch", "cooldown_counter")
+
+OnEpoch = Callable[[Mapping[str, float]], None]
+"""Takes the figures of an epoch by name, `epoch` (from 1) among them."""
+CheckVolumes = Callable[[], dict[str, float]]
+"""Predicts the validation cases with the present weights; figures by name."""
+
+
+class KeepState(keras.callbacks.Callback):
+    """Checks, keeps the best weights, writes the log and the state, and reports: the last of the callbacks.
+
+    A kill at any moment loses the present epoch only: the kept weights have the epoch in their name, and the
+    state, which says which ones they are, is replaced in one step.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        network: keras.Model,
+        settings: FittingSettings,
+        state: FitState,
+        on_epoch: OnEpoch,
+    ) -> None:
+        """Take over where `state` ends.
+
+        Args:
+            folder: of the fold.
+            network: whose weights are kept, a part of the model that is fitted.
+            settings: see `FittingSettings`.
+            state: changed as the training goes on.
+            on_epoch: told the figures of each epoch.
+        """
+        super().__init__()
+        self._folder, self._network, self._settings = folder, network, settings
+        self._state, self._on_epoch = state, on_epoch
+        self.waiting: tuple[keras.callbacks.Callback, ...] = ()
+        """Callbacks that wait for progress, whose memory is part of the state."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Give the others their memory back, which they lose as training begins."""
+        for callback in self.waiting:
+            for name, value in self._state.waiting.get(type(callback).__name__, {}).items():
+                setattr(callback, name, value)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compare, keep, write, report."""
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        figures["learning_rate"] = float(self.model.optimizer.learning_rate)
+        self._require_finite(epoch + 1, figures)
+        state = self._state
+        before = state.best_name if state.best_epoch else None
+        state.epoch = epoch + 1
+        state.history.append({"epoch": epoch + 1, **figures})
+        monitored, mode = self._settings.monitored
+        value = figures.get(monitored, float("nan"))
+        best = state.best_value
+        # an epoch without a figure is kept if there is no other: a fold always ends with some weights
+        if before is None or best is None or (value < best if mode == "min" else value > best):
+            state.best_epoch = epoch + 1
+            state.best_value = None if np.isnan(value) else value
+            with averaged_weights(self.model), replacing() as pending:
+                self._network.save_weights(pending.path(self._folder / state.best_name), overwrite=True)
+        for callback in self.waiting:
+            remembered = {name: getattr(callback, name) for name in _REMEMBERED if hasattr(callback, name)}
+            state.waiting[type(callback).__name__] = remembered
+        state.stopped = bool(self.model.stop_training)
+        state.trainable = len(self.model.trainable_variables)
+        save_state(self._folder / STATE_NAME, self.model, state)
+        if before is not None and before != state.best_name:
+            (self._folder / before).unlink(missing_ok=True)
+        with replacing() as pending:
+            columns = list(dict.fromkeys(name for row in state.history for name in row))
+            rows = [dict.fromkeys(columns) | row for row in state.history]
+            write_csv(pending.path(self._folder / LOG_NAME), columns, rows)
+        self._on_epoch(state.history[-1])
+
+    def _require_finite(self, epoch: int, figures: Mapping[str, float]) -> None:
+        wrong = [name for name in ("loss", "val_loss") if not np.isfinite(figures.get(name, 0.0))]
+        if not wrong:
+            return
+        state = self._state
+        kept = "no epoch was finished before"
+        if state.epoch:
+            kept = (
+                f"the last good checkpoint, of epoch {state.epoch}, is {self._folder / STATE_NAME}, the best "
+                f"weights, of epoch {state.best_epoch}, are {self._folder / state.best_name}"
+            )
+        raise DataError(
+            f"{self._folder.name}: the {wrong[0]} became {figures[wrong[0]]} in epoch {epoch}: try a tenth "
+            f"of the learning rate; {kept}"
+        )
+
+
+class CheckWholeVolumes(keras.callbacks.Callback):
+    """Adds figures of whole volumes to those of an epoch; before the callbacks that wait for them.
+
+    Between two checks the last figures are repeated, so that waiting counts epochs, not checks.
+    """
+
+    def __init__(self, check: CheckVolumes, every: int, last: int, known: Mapping[str, float]) -> None:
+        """Set up.
+
+        Args:
+            check: predicts and measures.
+            every: epochs from one check to the next.
+            last: the last epoch (from 1), which is checked in any case.
+            known: figures of the last check, if the training goes on.
+        """
+        super().__init__()
+        self._check, self._every, self._last = check, every, last
+        self._known = dict(known)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Check if it is time."""
+        if (epoch + 1) % self._every == 0 or epoch + 1 == self._last or not self._known:
+            with averaged_weights(self.model):
+                self._known = self._check()
+        if logs is not None:
+            logs.update(self._known)
+
+
+class WarmUp(keras.callbacks.Callback):
+    """Lets the learning rate rise where it is a number that another callback cuts."""
+
+    def __init__(self, settings: FittingSettings, steps: int, steps_per_epoch: int) -> None:
+        """Work out the steps.
+
+        Args:
+            settings: see `FittingSettings`.
+            steps: batches of the whole run.
+            steps_per_epoch: batches of one epoch.
+        """
+        super().__init__()
+        self._highest = settings.learning_rate
+        self._warmup = int(steps * settings.warmup_fraction)
+        self._steps_per_epoch = steps_per_epoch
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the learning rate of this step."""
+        step = self._epoch * self._steps_per_epoch + batch
+        if step <= self._warmup and self._warmup:
+            self.model.optimizer.learning_rate = self._highest * (
+                WARMUP_START + (1 - WARMUP_START) * step / self._warmup
+            )
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Any:
+    """Put the moving averages into the model for a while, if there are any."""
+    optimizer = inner(model.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    own = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, own, strict=True):
+            variable.assign(value)

@@ -1,0 +1,53 @@
+"""Several devices for one network, and the same result every time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+from shiva_cmb.errors import UsageError
+
+
+@contextmanager
+def sharing_devices(replicas: int) -> Iterator[None]:
+    """Build a model that shares its batches among several devices: GPUs, else parts of the processor.
+
+    Raises:
+        UsageError: if there are too few, or this is not TensorFlow.
+    """
+    if replicas == 1:
+        yield
+        return
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError("replicas: only TensorFlow shares batches among devices")
+    import tensorflow as tf
+
+    gpus = tf.config.list_logicalsharing_devices("GPU")
+    if gpus and len(gpus) < replicas:
+        raise UsageError(f"replicas: there are {len(gpus)} GPUs, not {replicas}")
+    if not gpus and len(tf.config.list_logicalsharing_devices("CPU")) < replicas:
+        raise UsageError(f"replicas: there are not {replicas} GPUs")
+    names = [device.name for device in (gpus or tf.config.list_logicalsharing_devices("CPU"))[:replicas]]
+    with tf.distribute.MirroredStrategy(names).scope():
+        yield
+
+
+def _divide_processor(parts: int) -> None:
+    """Make several devices out of the processor, which is enough to try it."""
+    import tensorflow as tf
+
+    (processor,) = tf.config.list_physical_devices("CPU")
+    try:
+        tf.config.set_logical_device_configuration(
+            processor, [tf.config.LogicalDeviceConfiguration() for _ in range(parts)]
+        )
+    except RuntimeError:  # TensorFlow works already: it has as many as it has
+        return
+
+
+def make_deterministic() -> None:
+    """Ask TensorFlow for the same result every time; JAX gives it anyway."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()

@@ -1,0 +1,38 @@
+"""A run in stages: between two of them patches grow, frozen layers thaw, or hard negatives are looked for."""
+
+from dataclasses import dataclass
+
+from shiva_cmb.training.sampling.settings import patch_stages
+from shiva_cmb.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Epochs in which nothing of this changes."""
+
+    first: int
+    """Epochs that went before."""
+    last: int
+    """Its last epoch, from 1."""
+    patch: tuple[int, int, int]
+    """Voxels the network sees at a time."""
+    frozen: tuple[str, ...]
+    """Parts of the network that do not learn."""
+    mine: bool
+    """Whether the training cases are searched for false positives first."""
+
+
+def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
+    """The stages of a run, in order."""
+    epochs, sampling, initial = settings.fitting.epochs, settings.sampling, settings.initial
+    patches = patch_stages(sampling, epochs)
+    thaw = epochs if initial.freeze_epochs is None else min(initial.freeze_epochs, epochs)
+    every = sampling.mine_every_epochs
+    mined = set(range(every, epochs, every)) if sampling.mines else set()
+    ends = sorted({epochs, *(last + 1 for _, last, _ in patches), *mined, *([thaw] if thaw else [])})
+    stages = []
+    for first, last in zip([0, *ends], ends, strict=False):
+        patch = next(patch for start, end, patch in patches if start <= first <= end) or settings.grid
+        frozen = initial.freeze if first < thaw else ()
+        stages.append(Stage(first, last, patch, frozen, mine=bool(mined) and first >= every))
+    return tuple(stages)

@@ -1,0 +1,130 @@
+"""Settings by plain names: from files, flags and bundles, and back."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shiva_cmb.errors import ModelError, UsageError
+from shiva_cmb.networks import ARCHITECTURES, PUBLISHED, PlainUNet
+from shiva_cmb.training.augmentation.settings import AUGMENTATIONS
+from shiva_cmb.training.config import (
+    as_names,
+    assignments,
+    differences,
+    merged,
+    names_of_settings,
+    read_config,
+    settings_from,
+)
+from shiva_cmb.training.sampling.settings import PRESETS
+from shiva_cmb.training.settings import TrainingSettings
+
+
+def test_names_say_everything() -> None:
+    changed = settings_from(
+        {
+            "folds": 3,
+            "patch": "whole",
+            "grid": [40, 48, 40],
+            "scaling": "zscore",
+            "lesion_values": [1, 2],
+            "network": {"name": "plain_unet", "filters": [4, 8]},
+            "augmentation": {"preset": "heavy", "flip": {"probability": 0.25}},
+            "loss": "dice",
+            "pick": "fp:0.5",
+            "channels": ["swi", "t1"],
+        }
+    )
+    assert changed.sampling.patch is None
+    assert changed.patch == (40, 48, 40)
+    assert changed.network == PlainUNet(filters=(4, 8))
+    assert changed.augmentation.flip.probability == 0.25
+    heavy = replace(AUGMENTATIONS["heavy"], flip=changed.augmentation.flip)
+    assert changed.augmentation == heavy
+    assert changed.values.lesion == (1, 2)
+    through_json = json.loads(json.dumps(as_names(changed)))
+    assert settings_from(through_json) == changed
+    assert {name for name, _, _ in differences(TrainingSettings(), changed)} == {
+        *("folds", "patch", "grid", "scaling", "lesion_values", "network", "augmentation", "loss", "pick"),
+        "channels",
+    }
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *PUBLISHED])
+def test_every_network_has_its_name(name: str) -> None:
+    settings = settings_from({"network": name, "patch": "whole"})
+    assert settings_from(as_names(settings)) == settings
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_sampling_preset_can_be_changed(name: str) -> None:
+    settings = settings_from({"sampling": name, "batch_size": 3})
+    for field, value in PRESETS[name].items():
+        assert getattr(settings.sampling, field) == (3 if field == "batch_size" else value)
+
+
+def test_names_are_unique() -> None:
+    names = names_of_settings()
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epoch": 3}, "unknown setting 'epoch': did you mean 'epochs'"),
+        ({"epochs": "many"}, "epochs: .*integer.*got 'many'"),
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"patch": [16, 16]}, "patch: "),
+        ({"augmentation": "wild"}, "augmentation: expected one of none, "),
+        ({"augmentation": {"gama": {}}}, r"augmentation\.gama: unknown"),
+        ({"augmentation": {"gamma": {"probability": 2}}}, "probability"),
+        ({"sampling": "all"}, "sampling: expected one of whole"),
+        ({"network": "vgg"}, "network: expected one of "),
+        ({"schedule": "sawtooth"}, "schedule: "),
+    ],
+)
+def test_slips_are_named(given: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        settings_from(given)
+
+
+def test_unknown_arguments_of_a_network_are_named() -> None:
+    with pytest.raises(ModelError, match="unknown argument 'depth' of segresnet"):
+        settings_from({"network": {"name": "segresnet", "depth": 3}})
+
+
+def test_files_count_paths_from_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("data: cases.csv\nepochs: 3\naugmentation: {preset: none}\n")
+    read = read_config(tmp_path / "a.yaml")
+    assert read == {
+        "data": str(tmp_path / "cases.csv"),
+        "epochs": 3,
+        "augmentation": {"preset": "none"},
+    }
+    (tmp_path / "a.json").write_text(json.dumps({"init": "../model"}))
+    assert read_config(tmp_path / "a.json") == {"init": str(tmp_path / "../model")}
+
+
+@pytest.mark.parametrize("text", ["- 1\n", "epocs: 3\n", "a: [", ""])
+def test_bad_files_are_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"bad\.yaml") as caught:
+        read_config(tmp_path / "bad.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_later_names_go_first_and_nested_ones_are_merged() -> None:
+    base = {"network": "plain_unet", "augmentation": {"preset": "light", "gamma": {"probability": 0.1}}}
+    given = assignments(["network.filters=[4, 8]", "augmentation.gamma.probability=0.5", "epochs=3"])
+    both = merged(base, given)
+    assert both == {
+        "network": {"name": "plain_unet", "filters": [4, 8]},
+        "augmentation": {"preset": "light", "gamma": {"probability": 0.5}},
+        "epochs": 3,
+    }
+    assert settings_from(both).network == PlainUNet(filters=(4, 8))
+    assert merged(both, {"network": "segresnet"})["network"] == "segresnet"
+    with pytest.raises(UsageError, match="NAME=VALUE"):
+        assignments(["epochs"])
