@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/shiva-cmb demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -13,8 +13,8 @@ from shiva_cmb.dataset.fingerprint import image_fingerprint
 from shiva_cmb.dataset.labels import LabelValues, ModelLabel, label_to_model_grid
 from shiva_cmb.errors import DataError, Note, warn_user
 from shiva_cmb.evaluation.lesion_set import LesionSet
-from shiva_cmb.imaging import ModelInput, Preprocessing, read_volume, to_model_grid
-from shiva_cmb.prediction.inputs import Subject, naming, read_subject
+from shiva_cmb.imaging import Preprocessing, read_volume
+from shiva_cmb.prediction.inputs import on_model_grid, read_subject
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def prepare_arrays(case: Case, how: PrepareSettings, *, note: Note = warn_user) 
         DataError: if the label cannot be used.
     """
     subject = read_subject(case.images, case.mask, note=note)
-    inputs = _on_model_grid(subject, how.preprocessing, note)
+    inputs = on_model_grid(subject, how.preprocessing, note)
     native_label = read_volume(case.label, note=note)
     if not native_label.grid.matches(subject.grid):
         note(f"the label {case.label} is on another grid than its image: it is placed by world coordinates")
@@ -138,16 +138,6 @@ def prepare_arrays(case: Case, how: PrepareSettings, *, note: Note = warn_user) 
             note(f"{left_out} bleeds of {case.label} lie outside the brain mask and are left out")
     fingerprint = " ".join(image_fingerprint(channel) for channel in subject.channels)
     return CaseArrays(image, inside.astype(np.uint8), mask, lesions, _box(inside, case), fingerprint)
-
-
-def _on_model_grid(subject: Subject, preprocessing: Preprocessing, note: Note) -> list[ModelInput]:
-    inputs: list[ModelInput] = []
-    for source, channel in zip(subject.sources, subject.channels, strict=True):
-        # further channels share the first one's grid: what is to be said of it is said once
-        with naming(source):
-            say = note if not inputs else (lambda line: None)
-            inputs.append(to_model_grid(channel, subject.brain, preprocessing, say))
-    return inputs
 
 
 def _within(lesions: LesionSet, inside: NDArray[np.bool_]) -> LesionSet:

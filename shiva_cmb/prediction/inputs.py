@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from shiva_cmb.errors import ImageError, Note, UsageError, warn_user
 from shiva_cmb.imaging import (
     Grid,
+    ModelInput,
+    Preprocessing,
     Volume,
     align_image,
     align_mask,
@@ -19,6 +21,7 @@ from shiva_cmb.imaging import (
     check_affine,
     check_image,
     read_volume,
+    to_model_grid,
 )
 
 ImageLike = str | Path | Volume
@@ -86,7 +89,7 @@ def read_subject(
 
         note(
             f"{sources[0]}: no brain mask was given; the brain was estimated roughly from the image "
-            "(used to centre, to scale, and to drop lesions outside of the head): give one with -b if you can"
+            "(used to centre, to scale, and to drop lesions outside of the head): give one if you can"
         )
         with naming(sources[0]):
             brain = rough_brain_mask(channels[0])
@@ -94,6 +97,23 @@ def read_subject(
     name = volume_name(mask)
     values = align_mask(read_image(mask, index=None, note=note), grid, name, note)
     return Subject(tuple(channels), binary_mask(values, name), values, sources, name)
+
+
+def on_model_grid(
+    subject: Subject, preprocessing: Preprocessing, note: Note = warn_user
+) -> tuple[ModelInput, ...]:
+    """Every channel as a network is fed it, in their order.
+
+    Raises:
+        ImageError: see `to_model_grid`; the message names the channel's file.
+    """
+    inputs: list[ModelInput] = []
+    for source, channel in zip(subject.sources, subject.channels, strict=True):
+        # further channels share the first one's grid: what is to be said of it is said once
+        say = note if not inputs else _quiet
+        with naming(source):
+            inputs.append(to_model_grid(channel, subject.brain, preprocessing, say))
+    return tuple(inputs)
 
 
 @contextmanager
@@ -130,3 +150,7 @@ def read_image(image: ImageLike, *, index: int | None, note: Note) -> Volume:
 def _dilated(mask: NDArray[np.bool_], spacing_mm: Sequence[float], margin_mm: float) -> NDArray[np.bool_]:
     distance_mm = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
     return np.asarray(distance_mm <= margin_mm)
+
+
+def _quiet(line: str) -> None:
+    """Say nothing."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from shiva_cmb.ensemble import AVERAGING, AveragingName, Ensemble, EnsembleMaps, load_ensemble
 from shiva_cmb.errors import ImageError, Note, warn_user
-from shiva_cmb.imaging import ModelInput, Preprocessing, SpatialChain, Volume, to_model_grid
+from shiva_cmb.imaging import ModelInput, Preprocessing, SpatialChain, Volume
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
 from shiva_cmb.prediction import provenance
-from shiva_cmb.prediction.inputs import ImageLike, Subject, naming, read_subject
+from shiva_cmb.prediction.inputs import ImageLike, Subject, on_model_grid, read_subject
 from shiva_cmb.prediction.result import ModelSpace, Prediction
 
 OnStep = Callable[[str], None]
@@ -83,7 +83,7 @@ def predict(
     clock.lap("read_s")
     step("preparing")
     preprocessing = settings.preprocessing or ensemble.part.preprocessing_settings()
-    inputs = _prepare(subject, preprocessing, say)
+    inputs = on_model_grid(subject, preprocessing, say)
     clock.lap("prepare_s")
     step("running the networks")
     criteria = settings.criteria or ensemble.part.lesion_criteria()
@@ -103,17 +103,6 @@ def predict(
     )
     record |= {"notes": notes, "seconds": clock.laps}
     return Prediction(probability, found.labels, found.table, model_space, record, tuple(notes))
-
-
-def _prepare(subject: Subject, preprocessing: Preprocessing, note: Note) -> list[ModelInput]:
-    inputs: list[ModelInput] = []
-    for source, channel in zip(subject.sources, subject.channels, strict=True):
-        # further channels share the first one's grid: what is to be said of it is said once
-        with naming(source):
-            inputs.append(
-                to_model_grid(channel, subject.brain, preprocessing, note if not inputs else _quiet)
-            )
-    return inputs
 
 
 def _run(
@@ -199,10 +188,6 @@ def lesions_without_counterpart(on_model_grid: FoundLesions, native: FoundLesion
     hit[inside] = native.labels.data[tuple(at[inside].T)] > 0
     numbers = labels.data[tuple(voxels.T)]
     return len(on_model_grid.table) - len(np.unique(numbers[hit]))
-
-
-def _quiet(line: str) -> None:
-    """Say nothing."""
 
 
 class _Clock:

@@ -1,12 +1,12 @@
 """Everything that decides what is trained. No Keras: the command line reads it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shiva_cmb.dataset.labels import LabelValues
 from shiva_cmb.errors import UsageError
 from shiva_cmb.imaging import Preprocessing, Scaling
 from shiva_cmb.networks import NetworkSettings, ShivaUNet
-from shiva_cmb.training.augmentation.settings import AUGMENTATIONS, AugmentationSettings
+from shiva_cmb.training.augmentation.settings import AUGMENTATIONS, AugmentationSettings, BrainMasking
 from shiva_cmb.training.calibration.settings import CalibrationSettings
 from shiva_cmb.training.fitting.initial_settings import InitialSettings
 from shiva_cmb.training.fitting.settings import FittingSettings
@@ -77,6 +77,18 @@ class TrainingSettings:
     def preprocessing(self) -> Preprocessing:
         """How an image is brought to the model grid."""
         return Preprocessing(shape=self.grid, spacing_mm=self.spacing_mm, scaling=self.scaling)
+
+    @property
+    def changes(self) -> AugmentationSettings:
+        """The augmentation, which leaves everything outside the brain as it is if that is set to zero."""
+        if not self.mask_input:
+            return self.augmentation
+        return replace(self.augmentation, brain_masking=BrainMasking(1.0, edge_mm=0.0))
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Scaled values of air and of the brightest brain."""
+        return (-3.0, 3.0) if self.scaling.scheme == "zscore" else (0.0, 1.0)
 
     @property
     def steps(self) -> int:

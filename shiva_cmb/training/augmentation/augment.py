@@ -25,12 +25,14 @@ class Augment(keras.layers.Layer):
     of the random numbers is the layer's only variable: with it restored, the same changes come again.
 
     Args:
-        settings: which changes, how often, how strong. Fractions of the intensity scale hold for images of
-            about 0 to 1.
+        settings: which changes, how often, how strong.
         channels: of the image; the stack has two planes more.
         spacing_mm: voxel size.
         seed: of the random numbers.
         whole_volume: the stacks are whole heads, which are mirrored left-right only and not turned.
+        value_range: values of air and of the brightest brain, between which fractions of the intensity scale
+            are meant.
+        outside: value outside the brain, where brain masking sets one.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class Augment(keras.layers.Layer):
         spacing_mm: Sequence[float],
         seed: int,
         whole_volume: bool = False,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        outside: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(dtype="float32", trainable=False, **options)
@@ -50,6 +54,8 @@ class Augment(keras.layers.Layer):
         if whole_volume:
             axes = tuple(axis for axis in settings.flip.axes if axis == 0)
             self._flip, self._turn = Flip(settings.flip.probability, axes), Turn(0.0)
+        self._lowest, self._span = value_range[0], value_range[1] - value_range[0]
+        self._outside = outside
         self._seeds = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -95,10 +101,11 @@ class Augment(keras.layers.Layer):
         planes = reorient(planes, draws, self._turn, self._flip, self._turnable)
         if how.affine.probability or how.elastic.probability:
             planes = self._warp(planes, draws)
-        image = self._change_values(planes[:, :-EXTRA_PLANES], draws)
+        image = (planes[:, :-EXTRA_PLANES] - self._lowest) / self._span
+        image = self._change_values(image, draws) * self._span + self._lowest
         planes = ops.concatenate([image, planes[:, -EXTRA_PLANES:]], axis=1)
         if how.brain_masking.probability:
-            planes = mask_brain(planes, draws, how.brain_masking, self._spacing_mm)
+            planes = mask_brain(planes, draws, how.brain_masking, self._spacing_mm, self._outside)
         return ops.reshape(ops.moveaxis(planes, 1, 4), (-1, *stack.shape[1:]))
 
     def _change_values(self, image: Any, draws: Draws) -> Any:
@@ -122,8 +129,10 @@ class Augment(keras.layers.Layer):
         return image
 
 
-def mask_brain(planes: Any, draws: Draws, how: BrainMasking, spacing_mm: Sequence[float]) -> Any:
-    """Set the image to 0 outside the brain, and lesions there to ignored.
+def mask_brain(
+    planes: Any, draws: Draws, how: BrainMasking, spacing_mm: Sequence[float], outside: float = 0.0
+) -> Any:
+    """Set the image to one value outside the brain, and lesions there to ignored.
 
     The mask is blurred by `edge_mm` and cut between 0.2 and 0.8: its edge moves by up to 0.84 of that.
 
@@ -132,6 +141,7 @@ def mask_brain(planes: Any, draws: Draws, how: BrainMasking, spacing_mm: Sequenc
         draws: random numbers.
         how: settings.
         spacing_mm: voxel size.
+        outside: that value.
     """
     cut = per_sample(draws.uniform(0.2, 0.8))
 
@@ -142,6 +152,6 @@ def mask_brain(planes: Any, draws: Draws, how: BrainMasking, spacing_mm: Sequenc
         matrices = [blur_matrix(size, sigma) for size, sigma in zip(sizes, sigmas, strict=True)]
         kept = along_axes(brain, matrices) >= cut
         lost = ops.logical_and(ops.logical_not(kept), ops.equal(label, LESION))
-        return ops.concatenate([ops.where(kept, image, 0.0), brain, ops.where(lost, IGNORED, label)], axis=1)
+        return ops.concatenate([ops.where(kept, image, outside), brain, ops.where(lost, IGNORED, label)], axis=1)
 
     return where_drawn(draws.chance(how.probability), masked, planes)

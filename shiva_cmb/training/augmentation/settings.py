@@ -195,7 +195,7 @@ class ChannelLoss(Change):
 
 @dataclass(frozen=True)
 class BrainMasking(Change):
-    """Everything outside the brain becomes 0, so that networks work with and without skull stripping.
+    """Everything outside the brain becomes empty, so that networks work with and without skull stripping.
 
     A lesion that lies outside then counts neither way.
     """

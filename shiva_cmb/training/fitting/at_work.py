@@ -129,11 +129,14 @@ class FoldAtWork:
             if stage.frozen:
                 initial.freeze(self.network, stage.frozen)
             augment = Augment(
-                settings.augmentation,
+                settings.changes,
                 len(settings.channels),
                 settings.spacing_mm,
                 seed=self.job.seed,
                 whole_volume=whole,
+                value_range=settings.value_range,
+                # as `predict` masks images, or as a skull-stripped image is scaled
+                outside=0.0 if settings.mask_input else settings.value_range[0],
             )
             self.model = training_model(self.network, augment)
             self.model.compile(

@@ -22,12 +22,12 @@ def sharing_devices(replicas: int) -> Iterator[None]:
         raise UsageError("replicas: only TensorFlow shares batches among devices")
     import tensorflow as tf
 
-    gpus = tf.config.list_logicalsharing_devices("GPU")
-    if gpus and len(gpus) < replicas:
-        raise UsageError(f"replicas: there are {len(gpus)} GPUs, not {replicas}")
-    if not gpus and len(tf.config.list_logicalsharing_devices("CPU")) < replicas:
-        raise UsageError(f"replicas: there are not {replicas} GPUs")
-    names = [device.name for device in (gpus or tf.config.list_logicalsharing_devices("CPU"))[:replicas]]
+    if not tf.config.list_physical_devices("GPU"):
+        _divide_processor(replicas)
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) < replicas:
+        raise UsageError(f"replicas: expected at most {len(devices)}, the devices there are, got {replicas}")
+    names = [device.name for device in devices[:replicas]]
     with tf.distribute.MirroredStrategy(names).scope():
         yield
 

@@ -16,6 +16,7 @@ from shiva_cmb.training.augmentation.settings import (
     AUGMENTATIONS,
     Affine,
     AugmentationSettings,
+    BrainMasking,
     Gamma,
     Inversion,
 )
@@ -140,3 +141,22 @@ assert np.any(np.asarray(again) != eager)
 def test_it_runs_compiled_on_jax() -> None:
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     subprocess.run([sys.executable, "-c", JAX_PROGRAM], check=True, env=environment)
+
+
+def test_fractions_are_meant_between_air_and_brightest_brain() -> None:
+    settings = AugmentationSettings(inversion=Inversion(1.0))
+    stack = np.random.default_rng(0).random((2, 4, 4, 4, 3), dtype=np.float32)
+    scaled = stack.copy()
+    scaled[..., 0] = scaled[..., 0] * 6.0 - 3.0
+    one = Augment(settings, 1, (1.0, 1.0, 1.0), seed=0)(stack, training=True)
+    other = Augment(settings, 1, (1.0, 1.0, 1.0), seed=0, value_range=(-3.0, 3.0))(scaled, training=True)
+    np.testing.assert_allclose(np.asarray(one)[..., 0] * 6.0 - 3.0, np.asarray(other)[..., 0], atol=1e-5)
+
+
+def test_outside_the_brain_is_what_a_stripped_image_has_there() -> None:
+    settings = AugmentationSettings(brain_masking=BrainMasking(1.0, edge_mm=0.0))
+    stack = np.ones((1, 4, 4, 4, 3), np.float32)
+    stack[:, :2, ..., 1] = 0.0
+    changed = np.asarray(Augment(settings, 1, (1.0, 1.0, 1.0), seed=0, outside=-3.0)(stack, training=True))
+    assert (changed[:, :2, ..., 0] == -3.0).all()
+    assert (changed[:, 2:, ..., 0] == 1.0).all()
