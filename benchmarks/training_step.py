@@ -1,9 +1,9 @@
 """`python -m benchmarks.training_step`: a training step in Keras against the same network in PyTorch.
 
 A step is: forward, loss (cross-entropy + soft Dice), backward, Adam. Each side is a process of its own that
-runs steps on demand, so that the rounds alternate: a noisy machine is noisy for both. Both start from the same
-weights; that the first loss and the number of parameters are the same is checked. PyTorch may live in another
-environment (`--torch-python`). With `--whole`, only the memory of one step on a whole volume is measured.
+runs steps on demand, so that the rounds alternate: a noisy machine is noisy for both. Both start from the
+same weights; that the first loss and the number of parameters are the same is checked. PyTorch may live in
+another environment (`--torch-python`). With `--whole`, only the memory of whole-volume training is measured.
 
 Beside other work, take `--threads 1` and read the processor seconds: PyTorch's threads wait for each other
 after each small piece of work, so with two of them on busy cores its time says more about the neighbours.
@@ -208,7 +208,7 @@ def keras_side(
     return lambda: float(network.train_on_batch(image, label)), {"parameters": trained, "device": device}
 
 
-def compiled(settings: Any, precision: str, shape: tuple[int, ...]) -> Any:
+def compiled(settings: Any, precision: Any, shape: Any) -> Any:
     """A network with the loss and the optimizer of the comparison."""
     import keras
 

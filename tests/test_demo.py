@@ -7,6 +7,7 @@ import pytest
 
 from shiva_cmb.cli.main import main
 from shiva_cmb.demo import NEAR_MM, pair_with_truth
+from shiva_cmb.ensemble import open_bundle
 from shiva_cmb.imaging import Volume
 from shiva_cmb.lesions import LesionTable, find_lesions
 from shiva_cmb.synthesis import TrueBleed
@@ -47,6 +48,11 @@ def test_the_demo_finds_most_of_its_bleeds_and_shows_them(
     assert result["false_alarms"] <= 2 * result["bleeds"]
     assert Path(result["picture"]).read_bytes().startswith(b"\x89PNG")
     assert main(["model", "verify", result["model"]]) == 0
+    unseen = open_bundle(
+        result["model"]
+    ).part.metrics  # of each head by the network that was not trained on it
+    assert unseen["sensitivity"] > 0.6
+    assert unseen["fp_per_scan"] <= 5
     image, labels = (
         nib.load(path) for path in (tmp_path / "demo" / "unseen_swi.nii.gz", result["files"]["labels"])
     )

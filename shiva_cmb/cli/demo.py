@@ -36,8 +36,8 @@ def demo(
 
     def on_epoch(report: Any) -> None:
         print(
-            f"  fold {report.fold} epoch {report.epoch}: loss {report.loss:.3f}, "
-            f"validation {report.validation_loss:.3f}",
+            f"  fold {report.fold} epoch {report.epoch}: loss {report.figures['loss']:.3f}, "
+            f"validation {report.figures['val_data_loss']:.3f}",
             file=sys.stderr,
             flush=True,
         )

@@ -1,5 +1,6 @@
 """`shiva-cmb model`: look at, check, export, import and pack models."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ def info(path: BundlePath, model_dir: options.ModelDir = None, json: options.Jso
         print_json(bundle.descriptor.model_dump(mode="json", by_alias=True))
         return
     for name, value in _rows(bundle):
-        print(f"{name:<16}{value}")
+        print(f"{name:<17}{value}")
 
 
 @app.command()
@@ -146,6 +147,8 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         ("preprocessing", f"{part.preprocessing}, scaling {part.scaling.scheme}"),
         ("averaging", part.averaging),
         ("threshold", f"{point.threshold}"),
+        ("peak threshold", "" if point.peak_threshold is None else f"{point.peak_threshold}"),
+        ("minimum volume", "" if point.min_volume_mm3 is None else f"{point.min_volume_mm3:g} mm3"),
     ]
     if part.architecture is not None:
         rows.append(("architecture", part.architecture.name))
@@ -154,7 +157,17 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
     for name in ("cases", "patients", "bleeds"):
         if name in part.training:
             rows.append(("trained on", f"{part.training[name]} {name}"))
+    rows += [("cross-validated", text) for text in _expected(part.metrics)]
     return [(name, value) for name, value in rows if value]
+
+
+def _expected(metrics: Mapping[str, float | None]) -> Iterator[str]:
+    """The figures of cases that the networks were not trained on, with their intervals."""
+    for name in ("sensitivity", "precision", "f1", "fp_per_scan"):
+        value, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+        if value is not None:
+            interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+            yield f"{name} {value:.2f}{interval}"
 
 
 def _times(values: tuple[Any, ...]) -> str:

@@ -113,10 +113,10 @@ def train(
         bool | None,
         typer.Option("--residual/--plain", help="SHIVA networks: blocks.", rich_help_panel=NETWORK),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Rounds. [100]", rich_help_panel=FITTING)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Rounds. [200]", rich_help_panel=FITTING)] = None,
     steps_per_epoch: Annotated[
         int | None,
-        typer.Option("--steps", "--steps-per-epoch", help="Batches. [100]", rich_help_panel=FITTING),
+        typer.Option("--steps", "--steps-per-epoch", help="Batches. [50]", rich_help_panel=FITTING),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Patches per batch. [4]", rich_help_panel=FITTING)

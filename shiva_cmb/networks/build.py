@@ -53,7 +53,8 @@ def build_network(
         A functional model of built-in Keras layers: float32 (batch, x, y, z, channels) to probabilities,
         float32 (batch, x, y, z, 1); in training to logits, float32 (batch, x, y, z, 1 + n) with n outputs of
         deep supervision, finest first. It has no trained weights and is not compiled. Layers with weights
-        have the same names in both.
+        have the same names in both. The one for training is not to be saved as a model: TensorFlow's has
+        some layers of `training_layers`.
 
     Raises:
         ModelError: if the name or an argument is unknown, or the input shape is not four positive numbers.
@@ -67,4 +68,16 @@ def build_network(
     settings = ARCHITECTURES[name].from_arguments(arguments)
     # A module per architecture, with a function of the same name: imported here, since it imports Keras.
     build = getattr(import_module(f"shiva_cmb.networks.{name}"), name)
-    return build(settings, input_shape, training=training)
+    network = build(settings, input_shape, training=training)
+    return _faster(network) if training else network
+
+
+def _faster(network: "keras.Model") -> "keras.Model":
+    """The same network for training, in TensorFlow with layers that are not built in."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return network
+    from shiva_cmb.networks.training_layers import with_training_layers
+
+    return with_training_layers(network)

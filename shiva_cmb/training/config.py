@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from shiva_cmb.errors import UsageError
+from shiva_cmb.errors import ModelError, UsageError
 from shiva_cmb.files import plain
 from shiva_cmb.imaging import Scaling
 from shiva_cmb.networks import ARCHITECTURES, PUBLISHED, NetworkSettings
@@ -46,7 +46,6 @@ def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None
 
     Raises:
         UsageError: if a name is unknown or a value is of the wrong kind or out of range.
-        ModelError: if an argument of the network is.
     """
     base = base or TrainingSettings()
     given = dict(names)
@@ -192,7 +191,10 @@ def _network(given: Any, present: NetworkSettings) -> NetworkSettings:
     if name is not None and name not in known:
         raise UsageError(f"network: expected one of {', '.join(known)}, got {name!r}")
     chosen = present if name is None else known[name]
-    return type(chosen).from_arguments(chosen.as_arguments() | arguments)
+    try:
+        return type(chosen).from_arguments(chosen.as_arguments() | arguments)
+    except ModelError as error:  # here it is the user who said so, not a bundle
+        raise UsageError(f"network: {error}") from error
 
 
 def _augmentation(given: Any, present: Any) -> Any:

@@ -62,7 +62,10 @@ class TrainingSettings:
             )
         if any(not 8 <= patch <= size for patch, size in zip(self.patch, self.grid, strict=True)):
             raise UsageError(f"patch: expected 8 voxels up to the model grid {self.grid}, got {self.patch}")
-        if self.network.fixed_size and self.patch != self.grid:
+        first = self.sampling.first_patch
+        for shape in (self.patch, self.grid, *([first] if first else [])):
+            self.network.require_fits(shape)
+        if self.network.fixed_size and (first or self.patch != self.grid):
             raise UsageError(
                 f"{self.network.architecture} learns a weight for each place: train it on whole volumes "
                 f"(patch whole), not on patches of {self.patch} of the model grid {self.grid}"

@@ -28,7 +28,7 @@ def train_on_devices(training: Training) -> None:
     running: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
     failures: list[str] = []
     reported: dict[int, int] = {}
-    picture = CurvesPicture(run, training.settings.folds)
+    picture = CurvesPicture(run, training.settings)
     try:
         while waiting or running:
             while waiting and free:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,7 +208,7 @@ def train_one_fold(training: Training, number: int) -> None:
         seed=settings.seed + number,
         init=None if init is None else source_of_fold(init, number, names, note=training.note),
     )
-    draw = CurvesPicture(run, settings.folds)
+    draw = CurvesPicture(run, settings)
 
     def on_epoch(figures: Mapping[str, float]) -> None:
         training.progress.on_epoch(EpochReport(number, int(figures["epoch"]), figures))
@@ -243,6 +244,12 @@ def _check(cases: Sequence[Case], settings: TrainingSettings, options: RunOption
         raise UsageError(
             f"batch_size: {settings.sampling.batch_size} cannot be shared by {options.replicas} devices"
         )
+    if options.tensorboard and find_spec("tensorboard") is None:
+        raise UsageError("tensorboard: it is not installed: pip install 'shiva-cmb[tensorboard]'")
+    if settings.fitting.precision == "f16":
+        from shiva_cmb.training.fitting.devices import require_precision
+
+        require_precision(settings.fitting.precision)
     if options.folds_file is not None:
         read_folds(options.folds_file, cases)
     else:

@@ -1,6 +1,7 @@
 """A few small generated heads, and settings that train on them in seconds."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ TINY: dict[str, Any] = {
     "patch": [16, 16, 16],
     "grid": [32, 37, 30],
     "spacing_mm": [2.0, 2.0, 2.0],
-    "network": {"name": "shiva_unet", "first_filters": 2, "levels": 2, "growth": 2.0},
+    "network": {"name": "plain_unet", "filters": [2, 3], "convs": 1},
 }
 
 
-def small_dataset(folder: Path, cases: int, seed: int = 4) -> Path:
-    """Write heads and their list."""
+def small_dataset(folder: Path, cases: int, seed: int = 4, patients: Sequence[int] = ()) -> Path:
+    """Write heads and their list; each is a patient of its own if not said otherwise."""
     rng = np.random.default_rng(seed)
     table = folder / "cases.csv"
     with table.open("w", newline="") as file:
@@ -40,5 +41,5 @@ def small_dataset(folder: Path, cases: int, seed: int = 4) -> Path:
             names = [f"{number}_{kind}.nii.gz" for kind in ("swi", "bleeds", "brain")]
             for name, volume in zip(names, (head.image, head.bleeds, head.brain), strict=True):
                 write_volume(volume, folder / name)
-            writer.writerow([*names, f"P{number}"])
+            writer.writerow([*names, f"P{patients[number] if patients else number}"])
     return table

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shiva_cmb.errors import ModelError, UsageError
+from shiva_cmb.errors import UsageError
 from shiva_cmb.networks import ARCHITECTURES, PUBLISHED, PlainUNet
 from shiva_cmb.training.augmentation.settings import AUGMENTATIONS
 from shiva_cmb.training.config import (
@@ -82,17 +82,13 @@ def test_names_are_unique() -> None:
         ({"augmentation": {"gamma": {"probability": 2}}}, "probability"),
         ({"sampling": "all"}, "sampling: expected one of whole"),
         ({"network": "vgg"}, "network: expected one of "),
+        ({"network": {"name": "segresnet", "depth": 3}}, "network: unknown argument 'depth' of segresnet"),
         ({"schedule": "sawtooth"}, "schedule: "),
     ],
 )
 def test_slips_are_named(given: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         settings_from(given)
-
-
-def test_unknown_arguments_of_a_network_are_named() -> None:
-    with pytest.raises(ModelError, match="unknown argument 'depth' of segresnet"):
-        settings_from({"network": {"name": "segresnet", "depth": 3}})
 
 
 def test_files_count_paths_from_their_folder(tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ def mask_brain(
         matrices = [blur_matrix(size, sigma) for size, sigma in zip(sizes, sigmas, strict=True)]
         kept = along_axes(brain, matrices) >= cut
         lost = ops.logical_and(ops.logical_not(kept), ops.equal(label, LESION))
-        return ops.concatenate([ops.where(kept, image, outside), brain, ops.where(lost, IGNORED, label)], axis=1)
+        shown = ops.where(kept, image, outside)
+        return ops.concatenate([shown, brain, ops.where(lost, IGNORED, label)], axis=1)
 
     return where_drawn(draws.chance(how.probability), masked, planes)

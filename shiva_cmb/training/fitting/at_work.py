@@ -17,6 +17,7 @@ from shiva_cmb.training.augmentation.augment import Augment
 from shiva_cmb.training.fitting import initial
 from shiva_cmb.training.fitting.callbacks import (
     CheckWholeVolumes,
+    JudgeAverages,
     KeepState,
     OnEpoch,
     WarmUp,
@@ -96,6 +97,12 @@ class FoldAtWork:
             self._build(stage)
         if (job.folder / STATE_NAME).is_file():  # always: `fit` ends by putting in averaged weights
             restore(job.folder / STATE_NAME, self.model, state)
+            if settings.fitting.schedule == "plateau":  # also goes on where the optimizer begins anew
+                self.model.optimizer.learning_rate = state.history[-1]["learning_rate"]
+        if stage.grown and state.epoch == stage.first and settings.fitting.metric == "loss":
+            # losses on patches of different sizes cannot be compared
+            state.best_value = None
+            state.waiting = {}
         hard = self._hard_negatives(stage) if stage.mine else None
         batches = TrainingBatches(
             job.train,
@@ -140,7 +147,7 @@ class FoldAtWork:
             )
             self.model = training_model(self.network, augment)
             self.model.compile(
-                make_optimizer(fitting, settings.steps),
+                make_optimizer(fitting, settings.steps, stage.thawed_at * settings.sampling.steps_per_epoch),
                 stacked_loss(fitting.loss_settings),
                 metrics=[judged_loss(fitting.loss_settings)],
                 # XLA takes minutes to compile 3-D convolutions for a processor and makes them slower there;
@@ -156,7 +163,7 @@ class FoldAtWork:
         monitored, mode = fitting.monitored
         callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
         if fitting.ema:
-            callbacks.append(keras.callbacks.SwapEMAWeights())
+            callbacks.append(JudgeAverages())
         if fitting.checks_volumes:
             last = state.history[-1] if state.history else {}
             known = {name: value for name, value in last.items() if name in VOLUME_FIGURES}
@@ -180,7 +187,8 @@ class FoldAtWork:
             waiting.append(keras.callbacks.EarlyStopping(monitored, patience=fitting.patience, mode=mode))
         keeper.waiting = tuple(waiting)
         if self.options.tensorboard:
-            callbacks.append(keras.callbacks.TensorBoard(self.job.folder / "tensorboard"))
+            folder = self.job.folder / "tensorboard"
+            callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
         return [*callbacks, *waiting, keeper]
 
     def _take_weights(self, source: Path) -> None:

@@ -1,12 +1,13 @@
 """What happens after each epoch: whole volumes are checked, the best weights and the state are kept."""
 
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from shiva_cmb.errors import DataError
 from shiva_cmb.files import replacing
@@ -86,10 +87,7 @@ class KeepState(keras.callbacks.Callback):
         save_state(self._folder / STATE_NAME, self.model, state)
         if before is not None and before != state.best_name:
             (self._folder / before).unlink(missing_ok=True)
-        with replacing() as pending:
-            columns = list(dict.fromkeys(name for row in state.history for name in row))
-            rows = [dict.fromkeys(columns) | row for row in state.history]
-            write_csv(pending.path(self._folder / LOG_NAME), columns, rows)
+        write_log(self._folder, state)
         self._on_epoch(state.history[-1])
 
     def _require_finite(self, epoch: int, figures: Mapping[str, float]) -> None:
@@ -107,6 +105,14 @@ class KeepState(keras.callbacks.Callback):
             f"{self._folder.name}: the {wrong[0]} became {figures[wrong[0]]} in epoch {epoch}: try a tenth "
             f"of the learning rate; {kept}"
         )
+
+
+def write_log(folder: Path, state: FitState) -> None:
+    """Write the figures of all epochs as a table."""
+    columns = list(dict.fromkeys(name for row in state.history for name in row))
+    rows = [dict.fromkeys(columns) | row for row in state.history]
+    with replacing() as pending:
+        write_csv(pending.path(folder / LOG_NAME), columns, rows)
 
 
 class CheckWholeVolumes(keras.callbacks.Callback):
@@ -162,22 +168,52 @@ class WarmUp(keras.callbacks.Callback):
         """Set the learning rate of this step."""
         step = self._epoch * self._steps_per_epoch + batch
         if step <= self._warmup and self._warmup:
+            if keras.backend.backend() == "jax":
+                self.model.jax_state_sync()  # within an epoch, JAX keeps the learning rate elsewhere
             self.model.optimizer.learning_rate = self._highest * (
                 WARMUP_START + (1 - WARMUP_START) * step / self._warmup
             )
 
 
+class JudgeAverages(keras.callbacks.Callback):
+    """Validates the moving averages of the weights.
+
+    Keras' own `SwapEMAWeights` lets weights and averages share arrays, which JAX deletes at the next step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._while_judging = ExitStack()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Put them in."""
+        self._while_judging.enter_context(averaged_weights(self.model))
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Put the weights back."""
+        self._while_judging.close()
+
+
 @contextmanager
-def averaged_weights(model: keras.Model) -> Any:
+def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Put the moving averages into the model for a while, if there are any."""
     optimizer = inner(model.optimizer)
     if not optimizer.use_ema:
         yield
         return
-    own = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    own = _copies(model)
     optimizer.finalize_variable_values(model.trainable_variables)
+    _assign(model, _copies(model))  # under JAX, weights and averages would share arrays
     try:
         yield
     finally:
-        for variable, value in zip(model.trainable_variables, own, strict=True):
-            variable.assign(value)
+        _assign(model, own)
+
+
+def _copies(model: keras.Model) -> list[NDArray[Any]]:
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.trainable_variables]
+
+
+def _assign(model: keras.Model, values: Sequence[NDArray[Any]]) -> None:
+    for variable, value in zip(model.trainable_variables, values, strict=True):
+        variable.assign(value)

@@ -33,7 +33,8 @@ def restore(path: Path, model: keras.Model, state: FitState) -> None:
     """Give a model and its optimizer the numbers of a checkpoint.
 
     Where other weights are trainable than in the checkpoint (stages that were frozen before), the optimizer
-    begins anew but for its count of steps, which the learning rate follows.
+    begins anew, with `make_optimizer`'s `first_step`: Adam's averages, and those of the weights, count on
+    beginning at step 0.
 
     Args:
         path: written by `save_state`.
@@ -49,9 +50,6 @@ def restore(path: Path, model: keras.Model, state: FitState) -> None:
         optimizer.build(model.trainable_variables)
         if state.trainable == len(model.trainable_variables):
             _assign(optimizer.variables, stored, "optimizer", path)
-        else:
-            steps = next(k for k, v in enumerate(optimizer.variables) if v is inner(optimizer)._iterations)
-            inner(optimizer)._iterations.assign(stored[f"optimizer_{steps}"])
 
 
 def inner(optimizer: Any) -> Any:

@@ -45,6 +45,20 @@ def _divide_processor(parts: int) -> None:
         return
 
 
+def require_precision(precision: str) -> None:
+    """Check that the networks can be trained in a precision.
+
+    Raises:
+        UsageError: if not.
+    """
+    if precision != "f16" or keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        raise UsageError("precision: f16 needs a GPU, TensorFlow cannot pool it on a processor: take bf16")
+
+
 def make_deterministic() -> None:
     """Ask TensorFlow for the same result every time; JAX gives it anyway."""
     if keras.backend.backend() == "tensorflow":

@@ -11,10 +11,8 @@ import keras
 from shiva_cmb.errors import Note
 from shiva_cmb.files import replacing
 from shiva_cmb.training.fitting.at_work import TRANSFER_NAME, FitOptions, FoldAtWork, FoldJob
-from shiva_cmb.training.fitting.callbacks import (
-    OnEpoch,
-)
-from shiva_cmb.training.fitting.devices import make_deterministic
+from shiva_cmb.training.fitting.callbacks import OnEpoch, write_log
+from shiva_cmb.training.fitting.devices import make_deterministic, require_precision
 from shiva_cmb.training.fitting.model import training_network, whole_network
 from shiva_cmb.training.fitting.stages import stages_of
 from shiva_cmb.training.fitting.state import FOLD_NAME, STATE_NAME, FitState, read_state
@@ -49,11 +47,15 @@ def fit_fold(
 
     Raises:
         DataError: if the loss is not finite, or a checkpoint cannot be used.
+        UsageError: if the devices there are cannot do what is asked for.
     """
+    require_precision(settings.fitting.precision)
     if settings.fitting.deterministic:
         make_deterministic()
     state = read_state(job.folder / STATE_NAME)
     _tidy(job.folder, state)
+    if state.epoch:  # a kill may have come between the state and the log
+        write_log(job.folder, state)
     fit = FoldAtWork(job, settings, options, state, on_epoch, note)
     for stage in stages_of(settings):
         if state.epoch < stage.last and not state.stopped:

@@ -8,13 +8,15 @@ from shiva_cmb.training.fitting.loss_spec import LossSettings, parse_loss
 
 Schedule = Literal["cosine", "polynomial", "plateau", "constant"]
 Metric = Literal["loss", "lesion_f1", "dice"]
+DATA_LOSS = "val_data_loss"
+"""In the log: the validation loss of the finest output, without penalties."""
 
 
 @dataclass(frozen=True)
 class FittingSettings:
     """How one network is fitted."""
 
-    epochs: int = 100
+    epochs: int = 200
     """Rounds; after each one the fold is checked, and its best state is kept."""
     loss: str = "ce+dice"
     """What is lowered: see `parse_loss`."""
@@ -69,7 +71,7 @@ class FittingSettings:
             self._require(getattr(self, name) > 0, name, "a number above 0")
         for name in ("weight_decay", "clip_norm", "patience"):
             self._require(getattr(self, name) >= 0, name, "0 or more")
-        for name in ("warmup_fraction", "ema", "window_overlap"):
+        for name in ("warmup_fraction", "ema", "window_overlap", "plateau_factor"):
             self._require(0 <= getattr(self, name) < 1, name, "0 to below 1")
         for name in ("final_fraction", "plateau_factor"):
             self._require(0 < getattr(self, name) <= 1, name, "above 0 to 1")
@@ -89,7 +91,7 @@ class FittingSettings:
     def monitored(self) -> tuple[str, Literal["min", "max"]]:
         """The name of what chooses the best epoch, as in the log, and which way is better."""
         if self.metric == "loss":
-            return "val_data_loss", "min"
+            return DATA_LOSS, "min"
         return f"val_{self.metric}", "max"
 
     def _require(self, valid: bool, name: str, expected: str) -> None:

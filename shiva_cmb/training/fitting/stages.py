@@ -20,6 +20,10 @@ class Stage:
     """Parts of the network that do not learn."""
     mine: bool
     """Whether the training cases are searched for false positives first."""
+    grown: bool
+    """Whether patches are larger than in the stage before."""
+    thawed_at: int
+    """The last time that other parts began to learn: epochs that went before, 0 if it never happened."""
 
 
 def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
@@ -30,9 +34,19 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
     every = sampling.mine_every_epochs
     mined = set(range(every, epochs, every)) if sampling.mines else set()
     ends = sorted({epochs, *(last + 1 for _, last, _ in patches), *mined, *([thaw] if thaw else [])})
-    stages = []
+    stages: list[Stage] = []
     for first, last in zip([0, *ends], ends, strict=False):
         patch = next(patch for start, end, patch in patches if start <= first <= end) or settings.grid
         frozen = initial.freeze if first < thaw else ()
-        stages.append(Stage(first, last, patch, frozen, mine=bool(mined) and first >= every))
+        stages.append(
+            Stage(
+                first,
+                last,
+                patch,
+                frozen,
+                mine=bool(mined) and first >= every,
+                grown=bool(stages) and patch != stages[-1].patch,
+                thawed_at=thaw if initial.freeze and first >= thaw else 0,
+            )
+        )
     return tuple(stages)

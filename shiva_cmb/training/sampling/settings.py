@@ -27,7 +27,7 @@ class SamplingSettings:
     """Voxels of the training patches; None trains on whole volumes."""
     batch_size: int = 4
     """Patches (or volumes) per batch."""
-    steps_per_epoch: int = 100
+    steps_per_epoch: int = 50
     """Batches per epoch."""
     lesion_fraction: float = 0.7
     """Share of the patches cut around a lesion (of whole volumes: that come from a case with lesions)."""
