@@ -48,6 +48,8 @@ def train_on_devices(training: Training) -> None:
     finally:
         for _, process in running.values():  # interrupted: what they did is kept
             process.terminate()
+        for _, process in running.values():
+            process.wait()
     picture.now()
     if failures:
         raise DataError("; ".join(failures))

@@ -47,7 +47,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a training is run. None of it changes what comes out."""
+    """How a training is run. None of it changes what comes out, but for the rounding of `replicas`."""
 
     resume: bool = False
     """Go on with a training that was stopped."""
@@ -106,9 +106,8 @@ def train_folds(
     Raises:
         OutputError: if `output` exists and is not to be gone on with, or cannot be written.
         UsageError: if a setting is out of range, or differs from those the training was begun with.
-        DataError: if there are fewer patients than folds, a case is on both sides of a fold, a label cannot
-            be used, or the training diverges.
-        ImageError: if an image or mask cannot be used.
+        DataError: if there are fewer patients than folds, a case is on both sides of a fold, a file of a case
+            cannot be used, or the training diverges.
     """
     run = Run(Path(output).absolute())
     if run.is_finished and options.resume:

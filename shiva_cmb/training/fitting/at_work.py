@@ -103,7 +103,7 @@ class FoldAtWork:
             # losses on patches of different sizes cannot be compared
             state.best_value = None
             state.waiting = {}
-        hard = self._hard_negatives(stage) if stage.mine else None
+        hard = None if stage.mined_at is None else self._hard_negatives(stage.mined_at)
         batches = TrainingBatches(
             job.train,
             settings.sampling,
@@ -207,9 +207,9 @@ class FoldAtWork:
             batch_size=self._windows_at_once,
         )
 
-    def _hard_negatives(self, stage: Stage) -> HardNegatives:
-        """False positives of the network as it is at the start of a stage; found once, also if resumed."""
-        path = self.job.folder / f"hard_negatives_{stage.first}.json"
+    def _hard_negatives(self, epoch: int) -> HardNegatives:
+        """False positives of the network as it was after an epoch; found once, also if resumed."""
+        path = self.job.folder / f"hard_negatives_{epoch}.json"
         if not path.is_file():
             sampling = self.settings.sampling
             with averaged_weights(self.model):

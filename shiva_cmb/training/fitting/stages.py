@@ -18,8 +18,8 @@ class Stage:
     """Voxels the network sees at a time."""
     frozen: tuple[str, ...]
     """Parts of the network that do not learn."""
-    mine: bool
-    """Whether the training cases are searched for false positives first."""
+    mined_at: int | None
+    """Epochs that went before when the training cases were last searched for false positives."""
     grown: bool
     """Whether patches are larger than in the stage before."""
     thawed_at: int
@@ -30,10 +30,12 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
     """The stages of a run, in order."""
     epochs, sampling, initial = settings.fitting.epochs, settings.sampling, settings.initial
     patches = patch_stages(sampling, epochs)
-    thaw = epochs if initial.freeze_epochs is None else min(initial.freeze_epochs, epochs)
+    thaw = epochs
+    if initial.freeze and initial.freeze_epochs is not None:
+        thaw = min(initial.freeze_epochs, epochs)
     every = sampling.mine_every_epochs
     mined = set(range(every, epochs, every)) if sampling.mines else set()
-    ends = sorted({epochs, *(last + 1 for _, last, _ in patches), *mined, *([thaw] if thaw else [])})
+    ends = sorted({epochs, *(last + 1 for _, last, _ in patches), *mined, thaw})
     stages: list[Stage] = []
     for first, last in zip([0, *ends], ends, strict=False):
         patch = next(patch for start, end, patch in patches if start <= first <= end) or settings.grid
@@ -44,9 +46,9 @@ def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:
                 last,
                 patch,
                 frozen,
-                mine=bool(mined) and first >= every,
+                mined_at=max((epoch for epoch in mined if epoch <= first), default=None),
                 grown=bool(stages) and patch != stages[-1].patch,
-                thawed_at=thaw if initial.freeze and first >= thaw else 0,
+                thawed_at=thaw if first >= thaw else 0,
             )
         )
     return tuple(stages)
