@@ -1,9 +1,9 @@
 """`python -m benchmarks.augmentation`: what augmentation adds to a training step on the processor.
 
-The network for patches, 2 x 96^3, one channel. In one process, in turn: a compiled training step on a batch
-as it is, and the compiled layer alone on the same batch. The layer's cost differs from call to call, since
-each change is made only when a sample of the batch draws it: so its mean counts, over more calls than steps.
-Each precision has a process of its own.
+The network for patches, 2 x 96^3, one channel. In one process, in turn: a compiled training step, that of
+`benchmarks.training_step`, on a batch as it is, and the compiled layer alone on the same batch. The layer's
+cost differs from call to call, since each change is made only when a sample of the batch draws it: so its
+mean counts, over more calls than steps. Each precision has a process of its own.
 """
 
 import argparse
@@ -18,8 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.training_step import compiled
+
 SHAPE = (2, 96, 96, 96)
 SPACING_MM = (1.0, 1.0, 1.0)
+PRECISIONS = ("f32", "bf16")
 
 
 def main() -> None:
@@ -27,28 +30,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--calls", type=int, default=8, help="of the layer, for each step")
-    parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"))
+    parser.add_argument("--precision", choices=PRECISIONS)
     options = parser.parse_args()
     if options.precision:
         _compare(options.precision, options.steps, options.calls)
         return
     print("| precision | augmentation | step, median (min - max) | layer, mean (median, max) | ratio |")
     print("|---|---|---|---|---|", flush=True)
-    for precision in ("float32", "mixed_bfloat16"):
+    for precision in PRECISIONS:
         numbers = ["--steps", str(options.steps), "--calls", str(options.calls)]
         command = [sys.executable, "-m", "benchmarks.augmentation", "--precision", precision, *numbers]
         subprocess.run(command, check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
 def _compare(precision: str, steps: int, calls: int) -> None:
-    import keras
-
     from shiva_cmb.training.augmentation.settings import AUGMENTATIONS, AugmentationSettings
 
-    keras.utils.set_random_seed(0)
-    keras.mixed_precision.set_dtype_policy(precision)
     stack = _stack()
-    step = _training_step(stack)
+    step = _training_step(stack, precision)
     heavy = AUGMENTATIONS["heavy"]
     always = {f.name: replace(getattr(heavy, f.name), probability=1.0) for f in fields(heavy)}
     ways = {name: AUGMENTATIONS[name] for name in ("light", "medium", "heavy")}
@@ -80,12 +79,10 @@ def _stack() -> np.ndarray:
     return np.concatenate([image, brain, label], axis=-1)
 
 
-def _training_step(stack: np.ndarray) -> Callable[[], Any]:
-    from shiva_cmb.networks import build_network
+def _training_step(stack: np.ndarray, precision: str) -> Callable[[], Any]:
     from shiva_cmb.training.settings import SHALLOW
 
-    model = build_network(SHALLOW.architecture, SHALLOW.as_arguments(), (*SHAPE[1:], 1))
-    model.compile(optimizer="adam", loss="binary_crossentropy", jit_compile=False)
+    model = compiled(SHALLOW, precision, SHAPE[1:])
     image, label = stack[..., :1], stack[..., 2:]
 
     def step() -> Any:
@@ -101,11 +98,11 @@ def _layer(settings: Any, stack: np.ndarray) -> Callable[[], Any]:
     from shiva_cmb.training.augmentation.augment import Augment
 
     layer = Augment(settings, 1, SPACING_MM, seed=0)
-    compiled = tf.function(lambda batch: layer(batch, training=True))
+    change = tf.function(lambda batch: layer(batch, training=True))
     batch = tf.constant(stack)
 
     def call() -> Any:
-        return compiled(batch).numpy()
+        return change(batch).numpy()
 
     _warm_up(call)
     return call

@@ -58,7 +58,7 @@ def _inputs(folder: Path) -> tuple[np.ndarray, np.ndarray, list[Path]]:
 
 
 def _compile(path: Path, shape: tuple[int, ...], precision: str, cache: Path | None = None) -> Any:
-    import openvino
+    from shiva_cmb.ensemble.quiet_openvino import openvino
 
     core = openvino.Core()
     if cache is not None:

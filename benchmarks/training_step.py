@@ -209,7 +209,7 @@ def keras_side(
 
 
 def compiled(settings: Any, precision: Any, shape: Any) -> Any:
-    """A network with the loss and the optimizer of the comparison."""
+    """The network that training takes, with the loss and the optimizer of the comparison."""
     import keras
 
     from shiva_cmb.training.fitting.loss_spec import parse_loss

@@ -112,7 +112,7 @@ def split(
     stratify: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Free column to share out evenly; repeat it.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shuffling.")] = 0,
     lesion_values: LesionValues = None,
     ignore_values: IgnoreValues = None,
     processes: Processes = 1,

@@ -1,4 +1,4 @@
-"""What a training shows: a live table of the folds on a terminal, one line per epoch elsewhere."""
+"""What a training shows: a live table of the folds on a terminal, lines elsewhere."""
 
 import sys
 import time
@@ -29,14 +29,24 @@ def showing_folds(settings: "TrainingSettings") -> "Iterator[Progress]":
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Progress(on_epoch=lambda report: _print_line(report, settings))
+        yield Progress(_print_cases, lambda report: _print_epoch(report, settings), _print_step)
         return
     table = _FoldTable(settings)
     with Live(get_renderable=table.render, console=console, refresh_per_second=2):
         yield Progress(on_case=table.on_case, on_epoch=table.on_epoch, on_step=table.on_step)
 
 
-def _print_line(report: "EpochReport", settings: "TrainingSettings") -> None:
+def _print_cases(done: int, total: int) -> None:
+    """Every tenth part of them."""
+    if done * 10 // total > (done - 1) * 10 // total:
+        print(f"preparing the cases: {done} of {total}", file=sys.stderr)
+
+
+def _print_step(name: str) -> None:
+    print(name, file=sys.stderr)
+
+
+def _print_epoch(report: "EpochReport", settings: "TrainingSettings") -> None:
     figures = ", ".join(
         f"{told} {report.figures[name]:.4g}" for name, told in SHOWN.items() if name in report.figures
     )

@@ -230,7 +230,9 @@ def _read_good(folder: Path) -> dict[str, Any] | None:
                 return None
             if found["mtime_ns"] != written["mtime_ns"] and _sha256(folder / name) != written["sha256"]:
                 return None
-        return entry if isinstance(entry["notes"], list) else None
+        _, _, _, _ = entry["shape"]
+        complete = isinstance(entry["notes"], list) and isinstance(entry["fingerprint"], str)
+        return entry if complete and all("sha256" in written for written in entry["files"].values()) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -239,9 +241,11 @@ def _open_entry(folder: Path, case: Case) -> PreparedCase:
     try:
         entry = json.loads((folder / ENTRY_NAME).read_text(encoding="utf-8"))
         small = {name: np.load(folder / f"{name}.npy") for name in _ARRAYS if name not in _LARGE}
-    except (OSError, ValueError) as error:
+        x, y, z, channels = entry["shape"]
+        digest = _short_hash([entry["files"][f"{name}.npy"]["sha256"] for name in _LARGE], 32)
+        fingerprint = entry["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # changed since it was looked at
         raise DataError(f"cannot read the cache entry {folder}: {error}; start again") from error
-    x, y, z, channels = entry["shape"]
     lesions = LesionSet(
         Grid((x, y, z), small["affine"]),
         small["lesion_voxels"],
@@ -256,7 +260,8 @@ def _open_entry(folder: Path, case: Case) -> PreparedCase:
         label=StoredArray(folder / "label.npy", (x, y, z), np.dtype(np.uint8)),
         lesions=lesions,
         brain_box=small["brain_box"],
-        fingerprint=entry["fingerprint"],
+        fingerprint=fingerprint,
+        digest=digest,
     )
 
 

@@ -72,7 +72,7 @@ def check_dataset(
     findings += _duplicates(dataset, examined)
     findings += _on_the_whole(dataset, examined)
     if folds is not None:
-        first = {one.facts.case.name: "".join(one.fingerprints.values()) for one in examined}
+        first = {one.facts.case.name: " ".join(one.fingerprints.values()) for one in examined}
         findings += _on_folds(folds, dataset, {name: mark for name, mark in first.items() if mark})
     findings.sort(key=lambda finding: _ORDER[finding.severity])
     return DatasetReport(dataset, tuple(one.facts for one in examined), tuple(findings))
@@ -244,6 +244,15 @@ def _on_the_whole(dataset: Dataset, examined: Sequence[_Examined]) -> Iterator[F
             " both sides of a fold; add the column 'patient'"
         )
         yield Finding("warning", "patients", "", message)
+    if dataset.patients_listed:
+        alike: dict[str, set[str]] = {}
+        for case in dataset.cases:
+            alike.setdefault("".join(case.patient.split()).casefold(), set()).add(case.patient)
+        for names in alike.values():
+            if len(names) > 1:
+                told = ", ".join(map(repr, sorted(names)))
+                message = f"the patients {told} differ in case or spaces only: if they are one, name it alike"
+                yield Finding("warning", "patients", "", message)
     without = sum(case.mask is None for case in dataset.cases)
     if without:
         message = f"{without} of {len(dataset.cases)} cases have no brain mask: it will be estimated"
@@ -254,10 +263,13 @@ def _on_the_whole(dataset: Dataset, examined: Sequence[_Examined]) -> Iterator[F
 
 
 def _on_folds(path: str | Path, dataset: Dataset, fingerprints: Mapping[str, str]) -> Iterator[Finding]:
+    notes: list[str] = []
     try:
-        folds = read_folds(path, dataset.cases)
+        folds = read_folds(path, dataset.cases, note=notes.append)
     except ShivaCmbError as error:
         yield Finding("error", "folds", "", str(error))
         return
+    for line in notes:
+        yield Finding("info", "folds", "", line)
     for line in leaks(folds, dataset.cases, fingerprints):
         yield Finding("error", "folds", "", f"{path}: {line}")

@@ -162,33 +162,39 @@ def write_folds(
         write_json(content, pending.path(path))
 
 
-def read_folds(path: str | Path, cases: Sequence[Case]) -> tuple[Fold, ...]:
+def read_folds(path: str | Path, cases: Sequence[Case], *, note: Note = warn_user) -> tuple[Fold, ...]:
     """Read folds by the names of the cases.
 
     Args:
         path: what `write_folds` wrote, or by hand `{"folds": [{"validation": [names]}, ...]}`; where `train`
             is left out it is everything else. nnU-Net's `splits_final.json` is taken too.
-        cases: those that are to be trained on.
+        cases: those that are to be trained on. The folds may be of another list with the same cases to check
+            on: names to learn from that are not in this list are left out, and training-only cases that the
+            file does not name are learnt from in every fold but those that validate on their patient.
+        note: told of names that are left out.
 
     Returns:
         The folds. They may leak: see `check_leakage`.
 
     Raises:
-        DataError: if it is no such file, names a case that is not in the list, or leaves one out.
+        DataError: if it is no such file, checks on a case that is not in the list, or leaves one out.
     """
     from shiva_cmb.dataset.folds_json import read_folds_json
 
     path = Path(path)
     numbers = {case.name: k for k, case in enumerate(cases)}
+    named = read_folds_json(path)
+    known = {name for fold in named for name in (*fold.validation, *(fold.train or ()))}
+    added = {k for k, case in enumerate(cases) if case.training_only and case.name not in known}
     folds = []
-    for number, fold in enumerate(read_folds_json(path)):
-        strange = [name for name in (*fold.validation, *(fold.train or ())) if name not in numbers]
+    for number, fold in enumerate(named):
+        strange = [name for name in fold.validation if name not in numbers]
         if strange:
             raise DataError(
                 f"{path}, fold {number}: {len(strange)} names are not in the list of cases, for example"
                 f" {strange[0]!r}"
             )
-        folds.append(_with_numbers(f"{path}, fold {number}", fold, cases, numbers))
+        folds.append(_with_numbers(f"{path}, fold {number}", fold, cases, numbers, added))
     never = {k for k, case in enumerate(cases) if not case.training_only}
     never -= {k for fold in folds for k in fold.validation}
     if never:
@@ -196,10 +202,19 @@ def read_folds(path: str | Path, cases: Sequence[Case]) -> tuple[Fold, ...]:
             f"{path}: {len(never)} cases are in no fold's validation, for example {cases[min(never)].name!r}:"
             " add them, or mark them as training_only in the list of cases"
         )
+    left_out = sorted(known - set(numbers))
+    if left_out:
+        note(
+            f"{path}: {len(left_out)} names to learn from are not in the list of cases and are left out, for"
+            f" example {left_out[0]!r}"
+        )
     return tuple(folds)
 
 
-def _with_numbers(where: str, fold: "FoldJson", cases: Sequence[Case], numbers: Mapping[str, int]) -> Fold:
+def _with_numbers(
+    where: str, fold: "FoldJson", cases: Sequence[Case], numbers: Mapping[str, int], added: set[int]
+) -> Fold:
+    """A fold by numbers; training-only cases that no fold names are added."""
     if not fold.validation:
         raise DataError(f"{where}: there is no case in the validation")
     validation = sorted({numbers[name] for name in fold.validation})
@@ -211,14 +226,14 @@ def _with_numbers(where: str, fold: "FoldJson", cases: Sequence[Case], numbers: 
     ]
     if fold.train is None:
         return Fold(tuple(everything_else), tuple(validation))
-    train = sorted({numbers[name] for name in fold.train})
-    missing = sorted(set(everything_else) - set(train))
+    train = {numbers[name] for name in fold.train if name in numbers} | (added & set(everything_else))
+    missing = sorted(set(everything_else) - train)
     if missing:
         raise DataError(
             f"{where}: {len(missing)} cases are neither in train nor in validation, for example"
             f" {cases[missing[0]].name!r}: add them, or take them off the list of cases"
         )
-    return Fold(tuple(train), tuple(validation))
+    return Fold(tuple(sorted(train)), tuple(validation))
 
 
 def check_leakage(folds: Sequence[Fold], cases: Sequence[Case], fingerprints: Mapping[str, str]) -> None:
@@ -227,7 +242,8 @@ def check_leakage(folds: Sequence[Fold], cases: Sequence[Case], fingerprints: Ma
     Args:
         folds: of these cases.
         cases: all of them.
-        fingerprints: of the image content by name of the case; cases without one are not compared.
+        fingerprints: of the content of a case's images by its name, with spaces between; each is compared
+            with each. Cases without are not compared.
 
     Raises:
         DataError: if a case is in two validations, a training-only case is in one, or a case, a patient or
@@ -244,9 +260,10 @@ def leaks(folds: Sequence[Fold], cases: Sequence[Case], fingerprints: Mapping[st
     for number, fold in enumerate(folds):
         trained = set(fold.train)
         patients = {cases[k].patient: cases[k].name for k in fold.train}
-        images = {fingerprints[cases[k].name]: k for k in fold.train if cases[k].name in fingerprints}
+        images = {mark: k for k in fold.train for mark in fingerprints.get(cases[k].name, "").split()}
         for k in fold.validation:
-            case, image = cases[k], fingerprints.get(cases[k].name, "")
+            case = cases[k]
+            shared = [images[mark] for mark in fingerprints.get(case.name, "").split() if mark in images]
             if case.training_only:
                 yield f"fold {number}: the case {case.name!r} is training-only but in validation"
             if seen.setdefault(k, number) != number:
@@ -258,8 +275,8 @@ def leaks(folds: Sequence[Fold], cases: Sequence[Case], fingerprints: Mapping[st
                     f"fold {number}: the patient {case.patient!r} is in both train ({patients[case.patient]})"
                     f" and validation ({case.name}): keep the scans of one patient together"
                 )
-            elif image in images:
+            elif shared:
                 yield (
-                    f"fold {number}: the cases {case.name!r} in validation and {cases[images[image]].name!r}"
-                    " in train are the same image: remove one, or give both one patient"
+                    f"fold {number}: the cases {case.name!r} in validation and {cases[shared[0]].name!r}"
+                    " in train have the same image: remove one, or give both one patient"
                 )

@@ -17,6 +17,8 @@ IGNORED = 2
 """Marks voxels of a model label that count neither way."""
 ROUNDING = 1e-3
 """What a header's scale factor may add to a whole number."""
+MOST_VALUES = 8
+"""So many values of a label are named."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class LabelValues:
             return _is_one_of(data, self.lesion)
         return np.asarray(data > 0.5) & ~self.ignored_in(data)
 
+    def truth_in(self, data: NDArray[Any]) -> NDArray[np.uint8]:
+        """1 in lesions, 2 in voxels that count neither way, else 0; same shape."""
+        return np.where(self.ignored_in(data), IGNORED, self.lesions_in(data)).astype(np.uint8)
+
     def ignored_in(self, data: NDArray[Any]) -> NDArray[np.bool_]:
         """Which voxels count neither way in a label of finite values, same shape."""
         return _is_one_of(data, self.ignore)
@@ -66,6 +72,38 @@ class ModelLabel:
         return np.array(chosen, np.intp).reshape(-1, 3)
 
 
+def require_label(data: NDArray[Any], values: LabelValues, name: str) -> None:
+    """Refuse what is no label, such as an image, before its lesions are taken from it.
+
+    Fractions between 0 and 1 are a soft mask, cut above one half; all other values have to be whole numbers,
+    and negative ones have to be explained: many tools mark what they do not know by -1.
+
+    Raises:
+        DataError: if a value is not finite, a fraction outside 0 to 1, or negative without a meaning.
+    """
+    if data.dtype.kind == "f" and not np.isfinite(data).all():
+        raise DataError(f"the label {name} holds NaN or infinite values: write 0 where there is no bleed")
+    outside = data[(data < -ROUNDING) | (data > 1 + ROUNDING)]
+    if (np.abs(outside - np.rint(outside)) > ROUNDING).any():
+        raise DataError(
+            f"the label {name} is not binary, it holds {named_values(data)}: expected whole numbers, or"
+            " fractions from 0 to 1; is it an image?"
+        )
+    unknown = outside[(outside < 0) & ~values.ignored_in(outside)]
+    if unknown.size and not values.lesion:
+        raise DataError(
+            f"the label {name} holds {named_values(unknown)}: if it counts neither way, name it"
+            " (--ignore-values); if it is background, name the lesion values (--lesion-values)"
+        )
+
+
+def named_values(data: NDArray[Any]) -> str:
+    """The values that are there, for messages: `0, 1, 2`, or the first ones and how many others."""
+    found = np.unique(data)
+    named = ", ".join(f"{value:g}" for value in found[:MOST_VALUES])
+    return named + (f" and {len(found) - MOST_VALUES} others" if len(found) > MOST_VALUES else "")
+
+
 def label_to_model_grid(
     label: Volume,
     grid: Grid,
@@ -88,10 +126,9 @@ def label_to_model_grid(
         note: told when bleeds lie outside the grid, and when some are too near to be told apart on it.
 
     Raises:
-        DataError: if the label is not finite, or if it has bleeds and none of them lies on the grid.
+        DataError: see `require_label`; and if it has bleeds and none of them lies on the grid.
     """
-    if not np.isfinite(label.data).all():
-        raise DataError(f"the label {name} holds NaN or infinite values: write 0 where there is no bleed")
+    require_label(label.data, values, name)
     native = lesions_of_mask(values.lesions_in(label.data), label.grid)
     placed = lesions_on_grid([native.indices(number) for number in range(len(native))], label.grid, grid)
     found = np.array([len(voxels) > 0 for voxels in placed.voxels], bool)

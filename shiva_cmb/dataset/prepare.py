@@ -77,6 +77,8 @@ class PreparedCase:
     """First and last voxel of the brain along each axis, shape (2, 3)."""
     fingerprint: str
     """Of the images' content, see `image_fingerprint`; one after the other."""
+    digest: str = ""
+    """Checksum of `image`, `brain` and `label`, if they are kept in files."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

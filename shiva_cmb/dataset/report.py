@@ -1,7 +1,7 @@
 """What a check of a dataset found: as text, as JSON and as tables."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,8 @@ CASE_COLUMNS = (
     *("case", "patient", "training_only", "channels", "shape", "spacing_mm", "orientation", "lesions"),
     *("lesion_volume_mm3", "smallest_mm3", "largest_mm3", "problems"),
 )
+NAMES_SHOWN = 3
+"""Of cases with the same remark."""
 LESION_COLUMNS = ("case", "lesion", "voxels", "volume_mm3", "x_mm", "y_mm", "z_mm", "in_mask")
 
 
@@ -104,7 +106,7 @@ class DatasetReport:
         }
 
     def summary(self) -> str:
-        """A few lines on the dataset, one line per finding, and how many there are."""
+        """A few lines on the dataset, what was found, and how many errors and warnings there are."""
         cases = self.dataset.cases
         patients = len({case.patient for case in cases})
         extra = sum(case.training_only for case in cases)
@@ -123,8 +125,10 @@ class DatasetReport:
             lines.append(
                 f"volumes     {min(volumes):.3g} to {max(volumes):.3g} mm3, median {np.median(volumes):.3g}"
             )
-        lines += [str(finding) for finding in self.findings]
-        lines.append(f"{self.count('error')} errors, {self.count('warning')} warnings")
+        lines += _lines(self.findings)
+        lines.append(
+            f"{_counted(self.count('error'), 'error')}, {_counted(self.count('warning'), 'warning')}"
+        )
         return "\n".join(lines)
 
     def save(self, folder: str | Path) -> None:
@@ -169,6 +173,29 @@ class DatasetReport:
                 place = dict(zip(("x_mm", "y_mm", "z_mm"), one.centre_mm, strict=True))
                 values = {"voxels": one.voxels, "volume_mm3": one.volume_mm3, "in_mask": one.in_mask}
                 yield {"case": facts.case.name, "lesion": number, **values, **place}
+
+
+def _lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """One line per finding, but one for all cases with the same kind of remark."""
+    remarks: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.severity == "info" and finding.case:
+            remarks.setdefault(finding.kind, []).append(finding)
+        else:
+            yield str(finding)
+    for same in remarks.values():
+        if len(same) == 1:
+            yield str(same[0])
+            continue
+        names = ", ".join(finding.case for finding in same[:NAMES_SHOWN])
+        names += ", ..." if len(same) > NAMES_SHOWN else ""
+        alike = len({finding.message for finding in same}) == 1
+        told = same[0].message if alike else f"for example {same[0].message}"
+        yield str(Finding("info", same[0].kind, f"{len(same)} cases ({names})", told))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _times(numbers: tuple[float, ...] | None) -> str | None:

@@ -87,7 +87,7 @@ def convert(
         UnsupportedModelError: if OpenVINO cannot read a fold.
         ModelError: if a fold is damaged or its shape is not as expected.
     """
-    import openvino
+    from shiva_cmb.ensemble.quiet_openvino import openvino
 
     made_of = [
         CACHE_VERSION,
@@ -141,7 +141,7 @@ def _is_whole(kept: Path) -> bool:
 
 def _keep(model: Any, final: Path) -> Path:
     """Write the model under a temporary name and rename it; another process may have been first."""
-    import openvino
+    from shiva_cmb.ensemble.quiet_openvino import openvino
 
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=final.parent, ignore_cleanup_errors=True) as work:
@@ -216,7 +216,7 @@ def export_in_child(
 
 def read_saved_model(saved_model: Path, named: Path, size: tuple[int, int, int, int]) -> Any:
     """Read a SavedModel and fix its input to one image of `size` (x, y, z, channels)."""
-    import openvino
+    from shiva_cmb.ensemble.quiet_openvino import openvino
 
     try:
         model = openvino.Core().read_model(saved_model)
@@ -241,9 +241,9 @@ def read_saved_model(saved_model: Path, named: Path, size: tuple[int, int, int, 
 
 def _merge(models: Sequence[Any]) -> Any:
     """One OpenVINO model with a shared float32 input and one float32 output per fold."""
-    import openvino
-    from openvino import opset13 as ops
+    from shiva_cmb.ensemble.quiet_openvino import openvino
 
+    ops = openvino.opset13
     shared = ops.parameter(list(models[0].input(0).shape), np.float32, name="image")
     results = []
     for model in models:

@@ -81,7 +81,7 @@ def _write_saved_models(bundle: Bundle, paths: Sequence[Path], folder: Path) -> 
 def _write_openvino(
     bundle: Bundle, folds: Sequence[FoldSource], folder: Path, trust_model_code: bool
 ) -> None:
-    import openvino
+    from shiva_cmb.ensemble.quiet_openvino import openvino
 
     size = (*bundle.part.input.shape, len(bundle.part.channels))
     with tempfile.TemporaryDirectory(prefix="shiva_cmb-") as work:

@@ -31,7 +31,7 @@ class OpenVinoEngine:
         Raises:
             UsageError: if bf16 is asked for and the processor has none.
         """
-        import openvino
+        from shiva_cmb.ensemble.quiet_openvino import openvino
 
         self._core = openvino.Core()
         self.precision = _choose_precision(self._core, precision)

@@ -1,5 +1,6 @@
 """From trained folds to a bundle: maps of unseen cases, the operating point chosen on them, the model."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +10,13 @@ from typing import Any
 from shiva_cmb.ensemble.bundle import FoldFile, Identity, write_bundle
 from shiva_cmb.ensemble.descriptor import ArchitecturePart, InputPart, ScalingPart, ShivaCmbPart
 from shiva_cmb.errors import DataError
-from shiva_cmb.training.calibration.choose import calibrate, calibration_text, save_calibration
+from shiva_cmb.files import replacing
+from shiva_cmb.training.calibration.choose import (
+    calibrate,
+    calibration_text,
+    evaluate_command,
+    save_calibration,
+)
 from shiva_cmb.training.calibration.out_of_fold import (
     MapSettings,
     OutOfFoldCase,
@@ -22,6 +29,8 @@ from shiva_cmb.training.fitting.state import FOLD_NAME
 from shiva_cmb.training.train import Training
 
 CALIBRATED_NAME = "calibrated.h5"
+PLAIN_MAPS_NAME = "out_of_fold_plain"
+"""Folder beside the final maps, for those that a temperature is fitted to; gone at the end."""
 
 
 def assemble(training: Training) -> None:
@@ -42,13 +51,14 @@ def assemble(training: Training) -> None:
         results.append(result)
     part = _part(training)
     paths = [run.fold(number) / FOLD_NAME for number in range(settings.folds)]
-    table = _maps(training, part, paths)
     temperature = None
+    plain_maps = run.maps.with_name(PLAIN_MAPS_NAME)
     if settings.calibration.temperature:
+        table = _maps(training, part, paths, plain_maps)
         step("fitting the temperature")
         temperature = fit_temperature(table, settings.values, note=training.note)
         paths = [bake_temperature(path, temperature.value, path.with_name(CALIBRATED_NAME)) for path in paths]
-        table = _maps(training, part, paths)
+    table = _maps(training, part, paths, run.maps)
     step("choosing the operating point")
     calibration = calibrate(
         table, settings.calibration, settings.values, processes=training.options.processes, note=training.note
@@ -66,20 +76,23 @@ def assemble(training: Training) -> None:
         for path, result in zip(paths, results, strict=True)
     ]
     step("writing the model")
-    run.expected_path.write_text(calibration_text(calibration) + "\n", encoding="utf-8")
+    command = evaluate_command(table, run.output, settings.values)
+    with replacing() as pending:
+        text = calibration_text(calibration, command) + "\n"
+        pending.path(run.expected_path).write_text(text, encoding="utf-8")
     write_bundle(run.output, files, part, Identity(target="CMB"), keep_others=True)
+    shutil.rmtree(plain_maps, ignore_errors=True)
 
 
-def _maps(training: Training, part: ShivaCmbPart, paths: list[Path]) -> Path:
+def _maps(training: Training, part: ShivaCmbPart, paths: list[Path], folder: Path) -> Path:
     """The maps of all cases, and the table that names them."""
-    run = training.run
     entries: list[OutOfFoldCase] = []
-    how = MapSettings(part, run.maps, training.settings.values)
+    how = MapSettings(part, folder, training.settings.values)
     for number, (path, fold) in enumerate(zip(paths, training.folds, strict=True)):
         training.progress.on_step(f"predicting the cases that fold {number} has not seen")
         cases = [training.cases[index] for index in fold.validation]
         entries += out_of_fold_maps(number, path, cases, how, note=training.note)
-    return write_case_table(run.maps / "cases.tsv", entries)
+    return write_case_table(folder / "cases.tsv", entries)
 
 
 def _part(training: Training) -> ShivaCmbPart:

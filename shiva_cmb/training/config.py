@@ -3,10 +3,11 @@
 import dataclasses
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from shiva_cmb.errors import ModelError, UsageError
 from shiva_cmb.files import plain
@@ -34,6 +35,8 @@ RUN_NAMES = (
 """What a configuration may say beside the settings: where things lie, and how the work is done."""
 PATH_NAMES = ("data", "output", "folds_file", "cache", "init")
 """Names whose values are paths: in a file they count from its folder."""
+_PRESET_KEYS = {"network": "name", "scaling": "scheme", "augmentation": "preset"}
+"""Groups that a name may stand for, and what that name is called among their fields."""
 
 
 def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None) -> TrainingSettings:
@@ -41,7 +44,8 @@ def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None
 
     Args:
         names: values by name; those left out stay as in `base`. Presets may be given by their name alone:
-            `sampling: random_3d`, `augmentation: heavy`, `network: unetr`.
+            `sampling: random_3d`, `augmentation: heavy`, `network: unetr`. For the kinds of values see
+            `typed`.
         base: the defaults if left out.
 
     Raises:
@@ -62,11 +66,12 @@ def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None
         if name in given:
             values = changes.get("values", base.values)
             hint = get_type_hints(type(values))[field]
-            changes["values"] = replace(values, **{field: _typed(hint, given.pop(name), name)})
-    preset = given.pop("sampling", None)
-    if preset is not None:
-        if preset not in PRESETS:
-            raise UsageError(f"sampling: expected one of {', '.join(PRESETS)}, got {preset!r}")
+            changes["values"] = replace(values, **{field: typed(hint, given.pop(name), name)})
+    if "sampling" in given:
+        preset = given.pop("sampling")
+        if not isinstance(preset, str) or preset not in PRESETS:
+            plainly = ", and patch in place of sampling.patch" if isinstance(preset, Mapping) else ""
+            raise UsageError(f"sampling: expected one of {', '.join(PRESETS)}{plainly}, got {preset!r:.80}")
         given = {**PRESETS[preset], **given}
     if given.get("patch") == "whole":
         given["patch"] = None
@@ -80,7 +85,7 @@ def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None
         hint = f": did you mean {near[0]!r}?" if near else ": shiva-cmb train --help lists the flags"
         raise UsageError(f"unknown setting {unknown[0]!r}{hint}")
     hints = get_type_hints(TrainingSettings)
-    own = {name: _typed(hints[name], value, name) for name, value in given.items()}
+    own = {name: typed(hints[name], value, name) for name, value in given.items()}
     return replace(base, **changes, **own)
 
 
@@ -133,10 +138,35 @@ def read_config(path: str | Path) -> dict[str, Any]:
             raise UsageError(
                 f"{path}: unknown name {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
             )
+    return with_absolute_paths(content, path.parent)
+
+
+def with_absolute_paths(names: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
+    """The same names with absolute paths, so that they hold wherever a training is gone on with.
+
+    Args:
+        names: values by name; None where a path is not given.
+        folder: what relative paths count from.
+
+    Raises:
+        UsageError: if something else stands in place of a path.
+    """
+    result = dict(names)
     for name in PATH_NAMES:
-        if isinstance(content.get(name), str):
-            content[name] = str(path.parent / Path(content[name]).expanduser())
-    return content
+        value = result.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str | Path) or not str(value):
+            raise UsageError(f"{name}: expected a path, got {value!r:.80}")
+        try:
+            path = (folder / Path(value).expanduser()).absolute()
+            if ".." in path.parts:
+                path = path.parent.resolve() / path.name
+            # a setting, `init`, must be the same when it is written differently
+            result[name] = str(path.resolve() if name == "init" else path)
+        except RuntimeError as error:  # nobody of that name, or links in a circle
+            raise UsageError(f"{name}: {value}: {error}") from error
+    return result
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:
@@ -152,14 +182,13 @@ def assignments(texts: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {text}: expected NAME=VALUE, such as augmentation.gamma.probability=0.3")
-        *groups, last = name.split(".")
-        place = content
-        for group in groups:
-            place = place.setdefault(group, {})
         try:
-            place[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            nested = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
             raise UsageError(f"--set {text}: cannot read {value!r} as a value") from error
+        for key in reversed(name.split(".")):
+            nested = {key: nested}
+        content = merged(content, nested)
     return content
 
 
@@ -168,14 +197,12 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     result = dict(base)
     for name, value in changes.items():
         below = result.get(name)
-        if isinstance(value, Mapping) and below is not None and not isinstance(below, list):
-            nested = below if isinstance(below, Mapping) else {_PRESET_KEYS.get(name, "preset"): below}
-            value = merged(nested, value)
+        if isinstance(below, str) and name in _PRESET_KEYS:
+            below = {_PRESET_KEYS[name]: below}
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = merged(below, value)
         result[name] = value
     return result
-
-
-_PRESET_KEYS = {"network": "name", "scaling": "scheme"}
 
 
 def _own_names() -> tuple[str, ...]:
@@ -185,12 +212,8 @@ def _own_names() -> tuple[str, ...]:
 
 
 def _network(given: Any, present: NetworkSettings) -> NetworkSettings:
-    arguments = {"name": given} if isinstance(given, str) else dict(given)
-    name = arguments.pop("name", None)
     known = {**PUBLISHED, **{key: kind() for key, kind in ARCHITECTURES.items()}}
-    if name is not None and name not in known:
-        raise UsageError(f"network: expected one of {', '.join(known)}, got {name!r}")
-    chosen = present if name is None else known[name]
+    chosen, arguments = _preset("network", given, known, present)
     try:
         return type(chosen).from_arguments(chosen.as_arguments() | arguments)
     except ModelError as error:  # here it is the user who said so, not a bundle
@@ -198,17 +221,25 @@ def _network(given: Any, present: NetworkSettings) -> NetworkSettings:
 
 
 def _augmentation(given: Any, present: Any) -> Any:
-    changes = {"preset": given} if isinstance(given, str) else dict(given)
-    name = changes.pop("preset", None)
-    if name is not None and name not in AUGMENTATIONS:
-        raise UsageError(f"augmentation: expected one of {', '.join(AUGMENTATIONS)}, got {name!r}")
-    return _changed(present if name is None else AUGMENTATIONS[name], changes, "augmentation")
+    preset, changes = _preset("augmentation", given, AUGMENTATIONS, present)
+    return _changed(preset, changes, "augmentation")
+
+
+def _preset(name: str, given: Any, known: Mapping[str, Any], present: Any) -> tuple[Any, dict[str, Any]]:
+    """What a group starts from, and what is changed of it: `heavy`, `{preset: heavy, ...}` or `{...}`."""
+    changes = dict(given) if isinstance(given, Mapping) else {_PRESET_KEYS[name]: given}
+    if _PRESET_KEYS[name] not in changes:
+        return present, changes
+    chosen = changes.pop(_PRESET_KEYS[name])
+    if not isinstance(chosen, str) or chosen not in known:
+        raise UsageError(f"{name}: expected one of {', '.join(known)}, got {chosen!r:.80}")
+    return known[chosen], changes
 
 
 def _changed(present: Any, changes: Mapping[str, Any], where: str = "") -> Any:
     """Settings with some of their fields changed, nested ones too."""
     if not isinstance(changes, Mapping):
-        raise UsageError(f"{where}: expected names and values, got {changes!r}")
+        raise UsageError(f"{where}: expected names and values, got {changes!r:.80}")
     values: dict[str, Any] = {}
     hints = get_type_hints(type(present))
     known = [field.name for field in fields(present)]
@@ -220,16 +251,41 @@ def _changed(present: Any, changes: Mapping[str, Any], where: str = "") -> Any:
         if dataclasses.is_dataclass(below):
             values[name] = _changed(below, value, place)
         else:
-            values[name] = _typed(hints[name], value, place)
+            values[name] = typed(hints[name], value, place)
     return replace(present, **values)
 
 
-def _typed(kind: Any, value: Any, name: str) -> Any:
-    """A value of the kind that a field has: lists become tuples, and so on."""
-    from pydantic import TypeAdapter, ValidationError
+def typed(kind: Any, value: Any, name: str) -> Any:
+    """A value of the kind that a field has: lists become tuples, and so on.
 
+    One number stands for three equal ones and one value for a list of one; numbers may also be written as on
+    a command line: `48`, `160,214,176`.
+
+    Raises:
+        UsageError: if it cannot be one.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    several = next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)
+    given = value if several is None else _several(get_args(several), value, name)
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return TypeAdapter(kind, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(given)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
-        raise UsageError(f"{name}: {problem[0].lower()}{problem[1:]}, got {value!r}") from error
+        problem = error.errors(include_url=False)[0]["msg"].partition(", unable")[0]
+        raise UsageError(f"{name}: {problem[0].lower()}{problem[1:]}, got {value!r:.80}") from error
+
+
+def _several(items: tuple[Any, ...], value: Any, name: str) -> Any:
+    """The list that is meant by one value, for a tuple of these kinds."""
+    several = value
+    if isinstance(value, str) and items[0] is not str:
+        several = re.split("[,x]", value)
+        several = several[0] if len(several) == 1 else several
+    if items[-1] is Ellipsis:
+        return [several] if isinstance(several, str | int | float) else several
+    if len(items) == 3 and isinstance(several, str | int | float):
+        return [several] * 3
+    if isinstance(several, list | tuple) and len(several) != len(items):
+        example = ", such as 160,214,176, or one for all" if len(items) == 3 else ""
+        raise UsageError(f"{name}: expected {len(items)} numbers{example}, got {value!r:.80}")
+    return several

@@ -2,6 +2,7 @@
 
 import time
 
+from shiva_cmb.errors import DataError
 from shiva_cmb.files import replacing
 from shiva_cmb.reporting.training_curves import FoldCurve, draw_training_curves
 from shiva_cmb.training.fitting.settings import DATA_LOSS
@@ -41,7 +42,10 @@ class CurvesPicture:
         self._last = time.monotonic()
 
     def _curve(self, number: int) -> FoldCurve | None:
-        state = read_state(self._run.fold(number) / STATE_NAME)
+        try:
+            state = read_state(self._run.fold(number) / STATE_NAME)
+        except DataError:  # whoever trains that fold is told
+            return None
         if not state.history:
             return None
         shown = {name: name for row in state.history for name in row if name != "epoch"}

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shiva_cmb.errors import ShivaCmbError
@@ -11,7 +12,7 @@ from shiva_cmb.training.train import Progress, RunOptions, prepare_training, tra
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train it; a failure is one line that starts with `error: `."""
+    """Train it; a remark is a line that starts with `note: `, a failure one that starts with `error: `."""
     parser = argparse.ArgumentParser(description="Train one fold of a prepared training.")
     parser.add_argument("output", type=Path)
     parser.add_argument("number", type=int)
@@ -30,11 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             note=lambda line: None,  # was said when the cases were prepared
             progress=Progress(),
         )
-        train_one_fold(training, given.number)
-    except ShivaCmbError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+        train_one_fold(replace(training, note=_note), given.number)
+    except (ShivaCmbError, OSError) as error:
+        sys.stderr.write(f"\nerror: {error}\n")  # native libraries may have left a line open
+        return error.exit_code if isinstance(error, ShivaCmbError) else 1
     return 0
+
+
+def _note(line: str) -> None:
+    sys.stderr.write(f"\nnote: {line}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -1,24 +1,31 @@
 """A training on disk: what it is of, how far it is, and what it has made so far."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shiva_cmb.dataset.cases import Case
 from shiva_cmb.errors import DataError, OutputError, UsageError
 from shiva_cmb.files import plain, replacing, require_writable_folder, write_json
 from shiva_cmb.training.config import as_names, differences, settings_from
+from shiva_cmb.training.fitting.state import FOLD_NAME, STATE_NAME
 from shiva_cmb.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from shiva_cmb.training.run_json import RunJson
 
 FOLDER = "training"
 """Below the model's folder: what is kept while it is trained."""
 RUN_NAME = "run.json"
 FOLDS_NAME = "folds.json"
+FINGERPRINTS_NAME = "fingerprints.json"
 RESULT_NAME = "result.json"
 _MODEL_NAME = "model_info.json"
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,12 @@ class Run:
     def is_begun(self) -> bool:
         """Whether there is something to go on with."""
         return (self.folder / RUN_NAME).is_file()
+
+    @property
+    def must_be_kept(self) -> bool:
+        """Whether it is finished, a fold has begun, or a process is at work on it."""
+        begun = any(any(self.folder.glob(f"fold_*/{name}")) for name in (STATE_NAME, RESULT_NAME))
+        return self.is_finished or (self.is_begun and (begun or self._is_at_work()))
 
     @property
     def folds_path(self) -> Path:
@@ -78,9 +91,20 @@ class Run:
         return self.folder / f"fold_{number}"
 
     def result(self, number: int) -> dict[str, Any] | None:
-        """What a finished fold gave, or None."""
+        """What a finished fold gave, or None; also if its network is missing or is not the one it gave.
+
+        Raises:
+            DataError: if the file cannot be read.
+        """
         path = self.fold(number) / RESULT_NAME
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        from shiva_cmb.ensemble.checksums import sha256_of
+        from shiva_cmb.training.run_json import ResultJson
+
+        result = read(path, ResultJson, "remove it and go on with --resume: the best weights are kept")
+        network = self.fold(number) / FOLD_NAME
+        return result.model_dump() if network.is_file() and sha256_of(network) == result.sha256 else None
 
     def write_result(self, number: int, result: dict[str, Any]) -> None:
         """Mark a fold as finished."""
@@ -88,29 +112,85 @@ class Run:
             write_json(result, pending.path(self.fold(number) / RESULT_NAME))
 
     @contextmanager
-    def holding(self, what: str, *, wait: bool = False) -> Iterator[None]:
+    def holding(self, what: str, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
         """Keep other processes from the same work; a killed one lets go.
 
+        Args:
+            what: the work.
+            waiting: called before this process waits for another one; without it, it does not wait.
+
         Raises:
-            UsageError: if another process is at it and this one should not wait.
+            UsageError: if another process is at it and this one does not wait.
         """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.folder / f".{what}.lock", timeout=-1 if wait else 0)
+        lock = FileLock(self.folder / f".{what}.lock", timeout=0)
         try:
             lock.acquire()
         except Timeout:
-            raise UsageError(
-                f"{self.output}: another process works on {what.replace('_', ' ')}: wait for it or stop it"
-            ) from None
+            if waiting is None:
+                raise UsageError(
+                    f"{self.output}: another process works on {what.replace('_', ' ')}: wait for it or stop"
+                    " it"
+                ) from None
+            waiting()
+            lock.acquire(timeout=-1)
         try:
             yield
         finally:
             lock.release()
 
+    def _is_at_work(self) -> bool:
+        for path in self.folder.glob(".*.lock"):
+            try:
+                with self.holding(path.name[1 : -len(".lock")]):
+                    pass
+            except UsageError:
+                return True
+        return False
+
+
+def read(path: Path, kind: type[Content], remedy: str) -> Content:
+    """A JSON file of a training, checked by pydantic.
+
+    Args:
+        path: the file.
+        kind: what it has to be.
+        remedy: what to do if it is not.
+
+    Raises:
+        DataError: if it cannot be read; it ends with the remedy.
+    """
+    from shiva_cmb.dataset.json_files import read_json
+
+    try:
+        return read_json(path, kind, "file")
+    except DataError as error:
+        raise DataError(f"{error}; {remedy}") from error
+
+
+def require_usable(run: Run, *, join: bool) -> None:
+    """Refuse a folder in which nothing can be begun or gone on with.
+
+    Args:
+        run: the folder.
+        join: whether a training that is there already is gone on with.
+
+    Raises:
+        OutputError: if something else is there, or nothing can be written.
+    """
+    if run.must_be_kept:
+        if not join:
+            how = "" if run.is_finished else "add --resume to go on with it, or "
+            raise OutputError(f"{run.output} holds a training already: {how}name a new folder")
+    elif run.output.exists() and not (run.output.is_dir() and _is_ours_or_empty(run.output)):
+        raise OutputError(f"{run.output} exists already: name a new folder, or remove it first")
+    if not run.is_finished:
+        require_writable_folder(run.folder if run.folder.exists() else run.output.parent)
+
 
 def begin(output: Path, settings: TrainingSettings, cases: Sequence[Case], *, join: bool) -> Run:
-    """Start a training, or take up one that was stopped.
+    """Start a training, or take up one that was stopped. One that has not come to its first fold begins anew.
 
     Args:
         output: the model's folder.
@@ -124,17 +204,13 @@ def begin(output: Path, settings: TrainingSettings, cases: Sequence[Case], *, jo
         DataError: if the cases do.
     """
     run = Run(output.absolute())
-    if run.is_begun:
-        if not join:
-            raise OutputError(
-                f"{run.output} holds a training already: add --resume to go on with it, or name a new folder"
-            )
-        _require_same(run, settings, cases)
+    require_usable(run, join=join)
+    if run.must_be_kept:
+        require_same(run, settings, cases)
         return run
-    if run.output.exists() and not (run.output.is_dir() and _is_ours_or_empty(run.output)):
-        raise OutputError(f"{run.output} exists already: name a new folder, or remove it first")
-    require_writable_folder(run.output.parent)
     run.folder.mkdir(parents=True, exist_ok=True)
+    for name in (FINGERPRINTS_NAME, FOLDS_NAME):
+        (run.folder / name).unlink(missing_ok=True)
     with replacing() as pending:
         content = {"settings": as_names(settings), "cases": _case_list(cases)}
         write_json(content, pending.path(run.folder / RUN_NAME))
@@ -147,7 +223,10 @@ def stored_settings(run: Run) -> TrainingSettings:
     Raises:
         DataError: if they cannot be read.
     """
-    return settings_from(_stored(run)["settings"])
+    try:
+        return settings_from(_stored(run).settings)
+    except UsageError as error:
+        raise DataError(f"{run.folder / RUN_NAME}: {error}; {_ANEW}") from error
 
 
 def stored_cases(run: Run) -> tuple[Case, ...]:
@@ -158,29 +237,34 @@ def stored_cases(run: Run) -> tuple[Case, ...]:
     """
     return tuple(
         Case(
-            name=row["case"],
-            images=tuple(map(Path, row["images"])),
-            label=Path(row["label"]),
-            mask=None if row["mask"] is None else Path(row["mask"]),
-            patient=row["patient"],
-            training_only=row["training_only"],
-            columns=row["columns"],
+            name=row.case,
+            images=tuple(map(Path, row.images)),
+            label=Path(row.label),
+            mask=None if row.mask is None else Path(row.mask),
+            patient=row.patient,
+            training_only=row.training_only,
+            columns=row.columns,
         )
-        for row in _stored(run)["cases"]
+        for row in _stored(run).cases
     )
 
 
-def _stored(run: Run) -> dict[str, Any]:
-    path = run.folder / RUN_NAME
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        _ = content["settings"], content["cases"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): begin anew in another folder") from error
-    return content
+_ANEW = "begin anew in another folder"
 
 
-def _require_same(run: Run, settings: TrainingSettings, cases: Sequence[Case]) -> None:
+def _stored(run: Run) -> "RunJson":
+    from shiva_cmb.training.run_json import RunJson
+
+    return read(run.folder / RUN_NAME, RunJson, _ANEW)
+
+
+def require_same(run: Run, settings: TrainingSettings, cases: Sequence[Case]) -> None:
+    """Refuse to go on with other settings or other cases; their order and free columns do not count.
+
+    Raises:
+        UsageError: if the settings differ; the message names them.
+        DataError: if the cases do.
+    """
     changed = list(differences(stored_settings(run), settings))
     if changed:
         told = "; ".join(f"{name} was {json.dumps(old)}, now {json.dumps(new)}" for name, old, new in changed)
@@ -188,8 +272,8 @@ def _require_same(run: Run, settings: TrainingSettings, cases: Sequence[Case]) -
             f"{run.output} was begun with other settings ({told}): go on with those, or name a new folder"
         )
     before, now = (
-        [{key: value for key, value in row.items() if key != "columns"} for row in rows]  # they only describe
-        for rows in (_stored(run)["cases"], _case_list(cases))
+        {row["case"]: {key: value for key, value in row.items() if key != "columns"} for row in rows}
+        for rows in (_case_list(stored_cases(run)), _case_list(cases))
     )
     if before != now:
         raise DataError(

@@ -27,7 +27,7 @@ class TrainingSettings:
     stratify: tuple[str, ...] = ()
     """Columns of the dataset that every fold should have a like share of, beside the counts of bleeds."""
     seed: int = 0
-    """Of the split, the weights, the patches and their changes."""
+    """Of the split, the weights, the patches and their changes; from 0 to 2147483647."""
     channels: tuple[str, ...] = ("swi",)
     """What kinds of image the network is given, in the vocabulary of model descriptors: swi, t2s, t1, ..."""
     values: LabelValues = field(default_factory=LabelValues)
@@ -56,6 +56,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise UsageError(f"folds: expected at least 2, got {self.folds}")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"seed: expected 0 to {2**31 - 1}, got {self.seed}")
         if min(self.grid) < 1 or min(self.spacing_mm) <= 0:
             raise UsageError(
                 f"the model grid needs sizes above 0, got {self.grid} voxels of {self.spacing_mm} mm"

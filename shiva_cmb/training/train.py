@@ -1,20 +1,21 @@
 """From a list of cases to a bundle: one network per fold, and a threshold chosen on unseen cases."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from shiva_cmb.dataset.cache import PrepareSettings, prepare_cases
 from shiva_cmb.dataset.cases import Case
-from shiva_cmb.dataset.folds import Fold, check_leakage, read_folds, split_folds, write_folds
-from shiva_cmb.errors import DataError, Note, UsageError, warn_user
-from shiva_cmb.files import replacing, write_json
+from shiva_cmb.dataset.folds import Fold, check_leakage
+from shiva_cmb.errors import Note, UsageError, warn_user
+from shiva_cmb.training.before import check_request, folds_of, require_same_folds, require_unchanged
 from shiva_cmb.training.curves import CurvesPicture
-from shiva_cmb.training.run import Run, begin
+from shiva_cmb.training.fitting.state import FOLD_NAME
+from shiva_cmb.training.run import RESULT_NAME, Run, begin, require_same, require_usable, stored_cases
 from shiva_cmb.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a training is run. None of it changes what comes out, but for the rounding of `replicas`."""
+    """How a training is run. None of it changes what comes out, except for `replicas`."""
 
     resume: bool = False
     """Go on with a training that was stopped."""
@@ -62,7 +63,8 @@ class RunOptions:
     workers: int = 1
     """Threads that cut patches."""
     replicas: int = 1
-    """Devices that share each batch."""
+    """Devices that share each batch: each normalises its part by itself and changes it in its own way, so
+    another number gives other weights."""
     devices: tuple[str, ...] = ()
     """Devices that train a fold each, at the same time: numbers of GPUs, or `cpu`."""
     tensorboard: bool = False
@@ -110,11 +112,15 @@ def train_folds(
             cannot be used, or the training diverges.
     """
     run = Run(Path(output).absolute())
-    if run.is_finished and options.resume:
-        note(f"{run.output} is finished: there is nothing left to do")
+    join = options.resume or options.fold is not None
+    require_usable(run, join=join)
+    if run.is_finished and join:
+        _leave_finished(run, cases, settings, options, note)
         return run.output
-    _check(cases, settings, options)
-    run = begin(run.output, settings, cases, join=options.resume or options.fold is not None)
+    check_request(cases, settings, options)
+    begin(run.output, settings, cases, join=join)
+    by_name = {case.name: case for case in cases}
+    cases = [by_name[case.name] for case in stored_cases(run)]  # batches depend on their order
     training = prepare_training(run, cases, settings, options, note=note, progress=progress)
     if options.devices:
         from shiva_cmb.training.several_devices import train_on_devices
@@ -129,9 +135,28 @@ def train_folds(
 
     with run.holding("assembly"):
         assemble(training)
+    _remove_leftovers(run, options)
+    return run.output
+
+
+def _leave_finished(
+    run: Run, cases: Sequence[Case], settings: TrainingSettings, options: RunOptions, note: Note
+) -> None:
+    """Say so, if it is what was asked for."""
+    if run.is_begun:
+        require_same(run, settings, cases)
+    if options.folds_file is not None and run.folds_path.is_file():
+        require_same_folds(run, options.folds_file, cases)
+    note(f"{run.output} is finished: there is nothing left to do")
+    _remove_leftovers(run, options)
+
+
+def _remove_leftovers(run: Run, options: RunOptions) -> None:
+    """What a finished training does not need, and what a kill left half-written."""
+    for path in run.folder.glob(".tmp-*"):
+        path.unlink(missing_ok=True)
     if options.cache is None:
         shutil.rmtree(run.cache, ignore_errors=True)
-    return run.output
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +189,11 @@ def prepare_training(
         DataError: if a case cannot be used, has changed since the training was begun, or would leak.
     """
     how = PrepareSettings(settings.preprocessing, settings.mask_input, settings.values)
-    with run.holding("preparation", wait=True):
+
+    def waiting() -> None:
+        progress.on_step("waiting for another process that prepares the cases")
+
+    with run.holding("preparation", waiting=waiting):
         progress.on_step("preparing the cases")
         prepared = prepare_cases(
             cases,
@@ -174,10 +203,9 @@ def prepare_training(
             progress=progress.on_case,
             note=note,
         )
-        fingerprints = {case.name: case.fingerprint for case in prepared}
-        _require_unchanged(run, fingerprints)
-        folds = _folds(run, cases, prepared, settings, options, note)
-        check_leakage(folds, cases, fingerprints)
+        require_unchanged(run, {case.name: case.digest for case in prepared})
+        folds = folds_of(run, cases, prepared, settings, options, note)
+        check_leakage(folds, cases, {case.name: case.fingerprint for case in prepared})
     return Training(run, settings, options, tuple(cases), tuple(prepared), folds, note, progress)
 
 
@@ -188,13 +216,23 @@ def train_one_fold(training: Training, number: int) -> None:
         DataError: if the training diverges, or a checkpoint cannot be used.
         UsageError: if another process trains this fold.
     """
-    run, settings, options = training.run, training.settings, training.options
+    run = training.run
     if run.result(number) is not None:
         return
+    if (run.fold(number) / RESULT_NAME).is_file():
+        training.note(
+            f"{run.fold(number) / FOLD_NAME} is missing or not what {RESULT_NAME} says: it is made again"
+        )
+    with run.holding(f"fold_{number}"):  # before the libraries are loaded: `begin` looks who is at work
+        _fit(training, number)
+
+
+def _fit(training: Training, number: int) -> None:
     from shiva_cmb.ensemble.checksums import checksums_of
     from shiva_cmb.training.fitting.fit import FitOptions, FoldJob, fit_fold
     from shiva_cmb.training.fitting.initial import source_of_fold
 
+    run, settings, options = training.run, training.settings, training.options
     training.progress.on_step(f"training fold {number}")
     run.fold(number).mkdir(exist_ok=True)
     fold = training.folds[number]
@@ -204,7 +242,7 @@ def train_one_fold(training: Training, number: int) -> None:
         folder=run.fold(number),
         train=[training.prepared[index] for index in fold.train],
         validation=[training.prepared[index] for index in fold.validation],
-        seed=settings.seed + number,
+        seed=_seed_of(settings.seed, number),
         init=None if init is None else source_of_fold(init, number, names, note=training.note),
     )
     draw = CurvesPicture(run, settings)
@@ -213,92 +251,21 @@ def train_one_fold(training: Training, number: int) -> None:
         training.progress.on_epoch(EpochReport(number, int(figures["epoch"]), figures))
         draw.if_it_is_time()
 
-    with run.holding(f"fold_{number}"):
-        fit_options = FitOptions(options.workers, options.replicas, options.tensorboard)
-        result = fit_fold(job, settings, fit_options, on_epoch, training.note)
-        draw.now()
-        run.write_result(
-            number,
-            {
-                "best_epoch": result.best_epoch,
-                "figures": result.figures,
-                "sha256": checksums_of(result.path).sha256,
-                "transfer": result.transfer,
-                "validation": names,
-            },
-        )
+    fit_options = FitOptions(options.workers, options.replicas, options.tensorboard)
+    result = fit_fold(job, settings, fit_options, on_epoch, training.note)
+    draw.now()
+    run.write_result(
+        number,
+        {
+            "best_epoch": result.best_epoch,
+            "figures": result.figures,
+            "sha256": checksums_of(result.path).sha256,
+            "transfer": result.transfer,
+            "validation": names,
+        },
+    )
 
 
-def _check(cases: Sequence[Case], settings: TrainingSettings, options: RunOptions) -> None:
-    """What can be said before any work."""
-    if options.fold is not None and not 0 <= options.fold < settings.folds:
-        raise UsageError(f"fold: expected 0 to {settings.folds - 1}, got {options.fold}")
-    wrong = [case for case in cases if len(case.images) != len(settings.channels)]
-    if wrong:
-        raise DataError(
-            f"the case {wrong[0].name} has {len(wrong[0].images)} images, the network takes "
-            f"{len(settings.channels)} ({', '.join(settings.channels)})"
-        )
-    if settings.sampling.batch_size % options.replicas:
-        raise UsageError(
-            f"batch_size: {settings.sampling.batch_size} cannot be shared by {options.replicas} devices"
-        )
-    if options.tensorboard and find_spec("tensorboard") is None:
-        raise UsageError("tensorboard: it is not installed: pip install 'shiva-cmb[tensorboard]'")
-    if settings.fitting.precision == "f16":
-        from shiva_cmb.training.fitting.devices import require_precision
-
-        require_precision(settings.fitting.precision)
-    if options.folds_file is not None:
-        read_folds(options.folds_file, cases)
-    else:
-        split_folds(cases, settings.folds, settings.seed, note=lambda _: None)
-
-
-def _folds(
-    run: Run,
-    cases: Sequence[Case],
-    prepared: Sequence["PreparedCase"],
-    settings: TrainingSettings,
-    options: RunOptions,
-    note: Note,
-) -> tuple[Fold, ...]:
-    """The folds as they are saved; made and saved the first time."""
-    if not run.folds_path.is_file():
-        counts = [len(case.lesions) for case in prepared]
-        if not any(counts):
-            note("no case has a bleed: the networks will learn to find nothing")
-        if options.folds_file is not None:
-            folds = read_folds(options.folds_file, cases)
-        else:
-            folds = split_folds(
-                cases,
-                settings.folds,
-                settings.seed,
-                lesion_counts=counts,
-                stratify=settings.stratify,
-                note=note,
-            )
-        write_folds(run.folds_path, folds, cases, seed=settings.seed, stratify=settings.stratify)
-    folds = read_folds(run.folds_path, cases)
-    if len(folds) != settings.folds:
-        raise UsageError(
-            f"{run.folds_path} has {len(folds)} folds, {settings.folds} were asked for (--folds)"
-        )
-    return folds
-
-
-def _require_unchanged(run: Run, fingerprints: Mapping[str, str]) -> None:
-    """A training that goes on must see what it saw before."""
-    path = run.folder / "fingerprints.json"
-    if not path.is_file():
-        with replacing() as pending:
-            write_json(fingerprints, pending.path(path))
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = [name for name, known in before.items() if fingerprints.get(name) != known]
-    if changed:
-        raise DataError(
-            f"the images of {len(changed)} cases are not those that {run.output} was begun with, for example "
-            f"{changed[0]}: begin anew in another folder"
-        )
+def _seed_of(seed: int, fold: int) -> int:
+    """A seed for each fold that no fold of another training has, as the sum of both would be."""
+    return int(np.random.SeedSequence((seed, fold)).generate_state(1)[0] >> 1)

@@ -62,6 +62,7 @@ def test_errors_give_exit_code_1_and_json_stays_json(valdo: Path, tmp_path: Path
         (["import", "nifti", ".", "-o", "cases.csv"], "expected one of nnunet, decathlon, valdo, bids"),
         (["import", "valdo", ".", "-o", "cases.xlsx"], "ends in .csv, .tsv or .json"),
         (["split", "cases.csv", "-o", "folds.csv"], "ends in .json"),
+        (["split", "cases.csv", "-o", "folds.json", "--seed", "-1"], "--seed"),
         (["check", "cases.csv", "--lesion-values", "one"], "expected whole numbers"),
     ],
 )

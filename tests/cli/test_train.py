@@ -1,21 +1,25 @@
 """What the flags of `train` mean, up to where the work would begin."""
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
+import shiva_cmb.cli.train
 import shiva_cmb.dataset
 import shiva_cmb.training
 from shiva_cmb.cli.main import main
 from shiva_cmb.cli.train import train
 from shiva_cmb.dataset.cases import Dataset
 from shiva_cmb.dataset.labels import LabelValues
+from shiva_cmb.errors import UsageError
 from shiva_cmb.networks import ARCHITECTURES, PUBLISHED
 from shiva_cmb.training import RunOptions, TrainingSettings, settings_from
-from shiva_cmb.training.config import RUN_NAMES, names_of_settings
+from shiva_cmb.training.config import RUN_NAMES, assignments, names_of_settings
 from shiva_cmb.training.run import begin
 
 Capture = pytest.CaptureFixture[str]
@@ -116,7 +120,7 @@ def test_flags_are_settings(settings_of: Calls) -> None:
             "patch": [16, 24, 16],
             "sampling": "per_lesion",
             "augmentation": "heavy",
-            "init": "first",
+            "init": str(Path("first").resolve()),
             "freeze": ["enc0", "enc1"],
             "pick": "fp:0.5",
             "temperature": True,
@@ -133,8 +137,8 @@ def test_how_the_work_is_done_is_no_setting(settings_of: Calls, tmp_path: Path) 
     assert settings_of.options == RunOptions(
         resume=True,
         fold=1,
-        folds_file=Path("f.json"),
-        cache=Path("c"),
+        folds_file=Path("f.json").absolute(),
+        cache=Path("c").absolute(),
         processes=2,
         workers=3,
         replicas=2,
@@ -220,9 +224,9 @@ def test_what_is_missing_is_one_line(flags: list[str], message: str, capsys: Cap
         (["--network", "unetr"], "train it on whole volumes (patch whole)"),
         (["--loss", "dice+"], "unknown loss ''"),
         (["--loss", "ce:-1"], "expected a positive_weight above 0, got -1.0"),
-        (["--grid", "40,48"], "--grid 40,48: expected three numbers"),
-        (["--patch", "16.5"], "--patch 16.5: expected whole numbers"),
-        (["--lesion-values", "a"], "--lesion-values a: expected whole numbers"),
+        (["--grid", "40,48"], "grid: expected 3 numbers, such as 160,214,176, or one for all, got '40,48'"),
+        (["--patch", "16.5"], "patch: input should be a valid integer, got '16.5'"),
+        (["--lesion-values", "a"], "lesion_values: input should be a valid integer, got 'a'"),
         (["--set", "epochs"], "--set epochs: expected NAME=VALUE"),
         (["--set", "epoch=3"], "unknown setting 'epoch': did you mean 'epochs'?"),
         (["--pick", "best"], "pick: "),
@@ -233,6 +237,68 @@ def test_wrong_flags_are_named(flags: list[str], message: str, settings_of: Call
     shown = capsys.readouterr().err
     assert message in shown.replace("\n", " ")
     assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        *("processes=abc", "workers=null", "replicas=0", "tensorboard=maybe", "devices=null", "devices={}"),
+        *("network=5", "network=null", "network=[1]", "network={name: [1]}", "network={name: null}"),
+        *("augmentation=5", "augmentation=null", "augmentation={preset: [1]}", "augmentation={gamma: 1}"),
+        *("sampling=[1]", "sampling={}", "sampling=null", "sampling.patch=3"),
+        *("scaling=5", "scaling={scheme: [1]}", "grid=null", "stratify=null", "freeze={}", "channels=[[1]]"),
+        *(
+            "output=5",
+            "data=5",
+            "cache=5",
+            "folds_file=5",
+            "init=5",
+            "output=[a]",
+            "cache=~nobody_of_this_name/a",
+        ),
+        *("seed=-1", "seed=1e99", "epochs.x=1", "epochs=2020-01-01", "epochs=.inf", "lesion_values=a,b"),
+    ],
+)
+def test_slips_are_one_line(slip: str, settings_of: Calls, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(assignments([slip])))
+    for flags in (
+        ["--set", slip],
+        ["--config", str(tmp_path / "c.yaml")],
+        ["--set", "epochs=3", "--set", slip],
+    ):
+        assert main(["train", "--data", "cases.csv", "-o", "model", *flags]) == 2
+        shown = capsys.readouterr().err
+        assert shown.count("\n") == 1
+        assert slip.partition("=")[0].partition(".")[0] in shown
+
+
+def test_devices_and_switches_are_taken_as_meant(settings_of: Calls) -> None:
+    for written in ("0", "cpu", "cpu,0", "[cpu, 0]"):
+        settings_of("--set", f"devices={written}", "--set", "tensorboard='no'")
+        assert settings_of.options.devices == tuple(written.strip("[]").replace(" ", "").split(","))
+        assert not settings_of.options.tensorboard
+
+
+def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`train` hands on what it is given by its parameters' names."""
+    arrived: dict[str, Any] = {}
+
+    def names(flags: dict[str, Any]) -> Any:
+        arrived.update(flags)
+        raise UsageError("that will do")
+
+    monkeypatch.setattr(shiva_cmb.cli.train, "_names", names)
+    app = typer.Typer(add_completion=False)
+    app.command()(train)
+    flags, expected = [], {}
+    for number, parameter in enumerate(typer.main.get_command(app).params, start=1):
+        is_switch = getattr(parameter, "is_flag", False)
+        flags += [parameter.opts[0]] + ([] if is_switch else [str(number)])
+        expected[parameter.name] = "True" if is_switch else str(number)
+    assert main(["train", *flags]) == 2
+    given = {name: value[0] if isinstance(value, list) else value for name, value in arrived.items()}
+    assert {name: str(value).removesuffix(".0") for name, value in given.items()} == expected
+    assert len(expected) == len(signature(train).parameters)
 
 
 def test_flags_and_names_of_a_configuration_are_the_same() -> None:

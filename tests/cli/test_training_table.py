@@ -15,14 +15,18 @@ def report(fold: int, epoch: int, f1: float) -> EpochReport:
     return EpochReport(fold, epoch, figures)
 
 
-def test_without_a_terminal_every_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_there_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with showing_folds(SETTINGS) as progress:
-        progress.on_case(1, 6)
+        for done in range(1, 41):
+            progress.on_case(done, 40)
         progress.on_step("training fold 1")
         progress.on_epoch(report(1, 2, 0.75))
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == "fold 1 epoch 2/5: loss 0.5123, validation 0.25, lesion F1 0.75\n"
+    *cases, step, epoch = shown.err.splitlines()
+    assert cases == [f"preparing the cases: {done} of 40" for done in range(4, 41, 4)]
+    assert step == "training fold 1"
+    assert epoch == "fold 1 epoch 2/5: loss 0.5123, validation 0.25, lesion F1 0.75"
 
 
 def test_on_a_terminal_there_is_a_table_of_folds(

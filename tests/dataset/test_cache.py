@@ -1,5 +1,6 @@
 """Each case is prepared once, and again only if something about it changed or was damaged."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -99,7 +100,7 @@ def test_other_settings_have_entries_of_their_own(cases: list[Case], tmp_path: P
     assert len(made) == 9
 
 
-@pytest.mark.parametrize("damage", ["truncated", "overwritten", "removed", "description"])
+@pytest.mark.parametrize("damage", ["truncated", "overwritten", "removed", "description", "keys"])
 def test_damaged_entries_are_made_anew(
     cases: list[Case], tmp_path: Path, made: list[str], damage: str
 ) -> None:
@@ -116,8 +117,12 @@ def test_damaged_entries_are_made_anew(
         image.write_bytes(image.read_bytes()[:-40] + b"\xff" * 40)
     elif damage == "removed":
         (folder / "label.npy").unlink()
-    else:
+    elif damage == "description":
         (folder / ENTRY_NAME).write_text("{")
+    else:
+        entry = json.loads((folder / ENTRY_NAME).read_text())
+        del entry["fingerprint"]
+        (folder / ENTRY_NAME).write_text(json.dumps(entry))
     again = prepare(cases, tmp_path)
     assert sorted(made) == ["a", "a", "b"]
     np.testing.assert_array_equal(again[0].image[...], good)

@@ -72,6 +72,7 @@ def test_every_broken_case_is_named_and_the_others_are_measured(tmp_path: Path) 
         ("info", "empty label", "c5"),
     ]
     assert "1 of 2 lesions lie outside the brain mask" in report.summary()
+    assert report.summary().endswith("5 errors, 1 warning")
     assert [facts.lesions and len(facts.lesions) for facts in report.facts] == [2, None, 2, None, 2, (), 2, 2]
     assert all("\n" not in str(finding) for finding in report.findings)
     assert pickle.loads(pickle.dumps(report.facts)) == report.facts  # between processes
@@ -171,6 +172,24 @@ def test_missing_patients_and_masks_are_said(tmp_path: Path) -> None:
     report = check(path)
     assert found(report) == [("warning", "patients", ""), ("info", "mask", "")]
     assert "add the column 'patient'" in report.findings[0].message
+
+
+def test_patients_that_may_be_one_are_warned_of(tmp_path: Path) -> None:
+    path = make(tmp_path, 3)
+    path.write_text(path.read_text().replace("c1,P1", "c1,p 0"))
+    report = check(path)
+    assert found(report) == [("warning", "patients", "")]
+    assert "the patients 'P0', 'p 0' differ in case or spaces only" in report.findings[0].message
+
+
+def test_the_same_remark_on_many_cases_is_one_line(tmp_path: Path) -> None:
+    path = make(tmp_path, 6)
+    for k in range(4):
+        write_label(tmp_path / f"{k}_label.nii.gz")
+    report = check(path)
+    assert len(report.findings) == 4
+    lines = [line for line in report.summary().splitlines() if line.startswith("info")]
+    assert lines == ["info     4 cases (c0, c1, c2, ...): the label is empty: a scan without lesions"]
 
 
 def test_a_dataset_without_a_lesion_is_warned_of(tmp_path: Path) -> None:

@@ -132,6 +132,21 @@ def test_folds_are_kept_by_name(tmp_path: Path) -> None:
             assert names == {turned[k].name for k in getattr(other, side)}
 
 
+def test_folds_of_another_list_with_the_same_cases_to_check_on(tmp_path: Path) -> None:
+    """Pretrained with synthetic scans, fine-tuned without, or with others."""
+    folds = split_folds(CASES, 2, 0, note=lambda line: None)
+    write_folds(tmp_path / "folds.json", folds, CASES, seed=0)
+    real = CASES[:4]
+    notes: list[str] = []
+    found = read_folds(tmp_path / "folds.json", real, note=notes.append)
+    assert [fold.validation for fold in found] == [fold.validation for fold in folds]
+    assert sorted(found[0].train + found[1].train) == [0, 1, 2, 3]
+    assert len(notes) == 1
+    assert "1 names to learn from are not in the list of cases and are left out, for example 'S'" in notes[0]
+    found = read_folds(tmp_path / "folds.json", [*real, case("T", "B", True)], note=lambda line: None)
+    assert [4 in fold.train for fold in found] == [1 not in fold.validation for fold in found]
+
+
 @pytest.mark.parametrize("key", ["validation", "val"])
 def test_folds_can_be_written_by_hand(tmp_path: Path, key: str) -> None:
     folds = [{key: ["A", "C"]}, {key: ["B1", "B2"]}]
@@ -165,11 +180,11 @@ def test_mistakes_in_folds_are_named_in_one_line(tmp_path: Path, folds: object, 
         ([Fold((1, 2, 4), (0, 3)), Fold((1, 2), (0,))], "'A' is in the validation of two folds, 0 and 1"),
         ([Fold((0, 3), (1, 2, 4))], "'S' is training-only but in validation"),
         ([Fold((1, 2, 4), (0, 2, 3))], "'B2' is in both train and validation"),
-        ([Fold((1, 2, 3), (0,))], "'A' in validation and 'C' in train are the same image"),
+        ([Fold((1, 2, 3), (0,))], "'A' in validation and 'C' in train have the same image"),
     ],
 )
 def test_leakage_is_refused(folds: list[Fold], message: str) -> None:
-    marks = {"A": "x", "B1": "y", "B2": "z", "C": "x"}
+    marks = {"A": "w x", "B1": "y", "B2": "z", "C": "x v"}  # one of two channels is shared
     with pytest.raises(DataError, match=message):
         check_leakage(folds, CASES, marks)
 

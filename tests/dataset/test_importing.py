@@ -11,6 +11,8 @@ from shiva_cmb.dataset.writing import write_dataset
 from shiva_cmb.errors import DataError
 from tests.dataset.niftis import write_image, write_label
 
+ONE = {"a": {"images": ["dataset.json"], "label": "dataset.json"}}
+
 
 def imported(layout: Layout, source: Path) -> tuple[Dataset, str]:
     """The dataset after it was written and read back, and what was noted."""
@@ -47,7 +49,7 @@ def test_nnunet_2_with_channels_and_label_values(tmp_path: Path) -> None:
     assert dataset.values == LabelValues((1, 2), (3,))
     assert [case.name for case in dataset.cases] == ["CMB_001", "CMB_002"]
     assert [image.name for image in dataset.cases[0].images] == ["CMB_001_0000.nii.gz", "CMB_001_0001.nii.gz"]
-    assert "1 cases are left out, they have no label, for example 'CMB_003'" in notes
+    assert "1 case is left out (no label): 'CMB_003'" in notes
     assert "'CMB_009'" in notes
     assert "names no patients" in notes
     assert not dataset.patients_listed
@@ -69,8 +71,9 @@ def test_decathlon_and_monai_lists(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         touch(tmp_path / f"im/{name}.nii.gz", tmp_path / f"la/{name}.nii.gz")
     entries = [{"image": f"im/{name}.nii.gz", "label": f"la/{name}.nii.gz", "fold": 1} for name in "abc"]
-    content = {"training": entries[:2], "validation": entries[2:], "test": ["im/t.nii.gz"]}
-    content |= {"labels": {"0": "background", "1": "CMB", "2": "mimic"}, "modality": {"0": "SWI"}}
+    again = entries[0] | {"image": "./im/a.nii.gz"}
+    content = {"training": entries[:2], "validation": [entries[2], again], "test": ["im/t.nii.gz"]}
+    content |= {"labels": {"0": "background", "1": "CMB", "2": "CMB"}, "modality": {"0": "SWI"}}
     path = tmp_path / "fold.json"
     path.write_text(json.dumps(content))
     dataset, notes = imported("decathlon", path)
@@ -81,7 +84,8 @@ def test_decathlon_and_monai_lists(tmp_path: Path) -> None:
         ("b", {"split": "training", "fold": "1"}),
         ("c", {"split": "validation", "fold": "1"}),
     ]
-    assert "1 cases are left out, they are for testing, for example 'im/t.nii.gz'" in notes
+    assert "1 case is left out (for testing): 'im/t.nii.gz'" in notes
+    assert "1 case is left out (the list has the image already): './im/a.nii.gz'" in notes
 
 
 def test_valdo_with_its_cohorts(tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_valdo_with_its_cohorts(tmp_path: Path) -> None:
     ]
     assert [file.name[-10:] for file in dataset.cases[0].images] == ["T2S.nii.gz", "_T1.nii.gz"]
     assert "the channel T2 is left out: only 1 of 2 subjects have it" in notes
-    assert "they have no label, for example 'sub-305'" in notes
+    assert "(no label): 'sub-305'" in notes
 
 
 def test_bids_with_sessions_masks_and_participants(tmp_path: Path) -> None:
@@ -128,7 +132,7 @@ def test_bids_with_sessions_masks_and_participants(tmp_path: Path) -> None:
     assert cases[names[1]].label.name == "sub-1_ses-b_desc-cmb_mask.nii.gz"
     assert cases["sub-2"].images[0].name == "sub-2_T2starw.nii.gz"
     assert cases["sub-2"].label.name == "sub-2_space-T2starw_label-CMB_dseg.nii.gz"
-    assert notes == "1 cases are left out, they have no label, for example 'sub-4'"
+    assert notes == "1 case is left out (no label): 'sub-4'"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,17 @@ def test_bids_with_sessions_masks_and_participants(tmp_path: Path) -> None:
         ("nnunet", None, r"dataset\.json does not exist"),
         ("nnunet", {"labels": {}}, "the key 'channel_names'"),
         ("nnunet", {"channel_names": {"0": "S"}, "file_ending": ".mha"}, "only NIfTI"),
+        ("nnunet", {"channel_names": {"a": "b"}}, r"dataset\.json: channel_names\.a.*integer"),
+        ("nnunet", {"modality": {"a": "b"}}, r"dataset\.json: modality\.a.*integer"),
+        (
+            "nnunet",
+            {"channel_names": {"0": "S"}, "dataset": ONE, "labels": {"l": "x"}},
+            "labels: expected a name",
+        ),
         ("decathlon", {"labels": {}}, r"dataset\.json: .*training"),
+        ("decathlon", {"training": [{"image": [], "label": "b"}]}, r"training\.0\.image"),
+        ("decathlon", {"training": [], "labels": {"one": "two"}}, r"labels\.one.*integer"),
+        ("decathlon", {"training": [], "modality": {"x": "y"}}, r"modality\.x.*integer"),
         ("decathlon", {"training": []}, "no case with a label was found"),
         ("valdo", None, "no case with a label was found"),
         ("bids", None, "no case with a label was found"),
@@ -148,5 +162,6 @@ def test_what_is_no_such_dataset_is_said(
 ) -> None:
     if content is not None:
         (tmp_path / "dataset.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         import_dataset(layout, tmp_path, note=lambda line: None)
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,7 @@
 """Bleeds keep their place, their number and their volume on the model grid."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from shiva_cmb.dataset.labels import LabelValues, label_to_model_grid
+from shiva_cmb.dataset.labels import LabelValues, label_to_model_grid, require_label
 from shiva_cmb.errors import DataError, UsageError
 from shiva_cmb.imaging import Grid, Volume
 
@@ -89,6 +91,26 @@ def test_a_label_of_another_image_is_refused() -> None:
 def test_labels_with_nan_are_refused() -> None:
     with pytest.raises(DataError, match=r"scan.nii holds NaN"):
         label_to_model_grid(Volume(np.full((4, 4, 4), np.nan), np.eye(4)), MODEL, "scan.nii")
+
+
+@pytest.mark.parametrize(
+    ("found", "values", "message"),
+    [
+        ([0, 0.2, 3.7], LabelValues(), r"scan.nii is not binary, it holds 0, 0.2, 3.7: .* is it an image"),
+        ([0, 1, 812.4], LabelValues((1,)), "is it an image"),
+        ([-0.3, 0, 0.9], LabelValues(), "is it an image"),
+        ([-1, 0, 1], LabelValues(), r"scan.nii holds -1: .*--ignore-values"),
+        ([-2, -1, 1], LabelValues(ignore=(-1,)), "scan.nii holds -2:"),
+        ([0, 0.4, 1], LabelValues(), None),
+        ([0, 1, 7], LabelValues(), None),
+        ([-1, 0, 1], LabelValues(ignore=(-1,)), None),
+        ([-1, 0, 1], LabelValues(lesion=(1,)), None),
+        ([-1e-4, 0, 2.0004], LabelValues(), None),  # what a scale factor makes of 0 and 2
+    ],
+)
+def test_what_is_no_label_is_refused(found: list[float], values: LabelValues, message: str | None) -> None:
+    with nullcontext() if message is None else pytest.raises(DataError, match=message):
+        require_label(np.array(found, np.float32), values, "scan.nii")
 
 
 FINE = Grid((60, 60, 60), np.diag([0.5, 0.5, 0.5, 1.0]))

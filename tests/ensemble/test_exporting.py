@@ -66,7 +66,7 @@ def test_the_keras_engine_runs_saved_models_too(saved_models: Path, dot_bundle: 
 
 
 def test_openvino_export_runs_in_plain_openvino(dot_bundle: Bundle, tmp_path: Path) -> None:
-    import openvino
+    from shiva_cmb.ensemble.quiet_openvino import openvino
 
     folder = export_bundle(dot_bundle, tmp_path / "ir", "openvino")
     settings = json.loads((folder / "settings.json").read_text())

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import openvino
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from shiva_cmb.ensemble.quiet_openvino import openvino
 from shiva_cmb.networks import build_network
 
 ODD = (13, 19, 11)

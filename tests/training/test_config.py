@@ -17,6 +17,7 @@ from shiva_cmb.training.config import (
     names_of_settings,
     read_config,
     settings_from,
+    with_absolute_paths,
 )
 from shiva_cmb.training.sampling.settings import PRESETS
 from shiva_cmb.training.settings import TrainingSettings
@@ -76,7 +77,15 @@ def test_names_are_unique() -> None:
         ({"epoch": 3}, "unknown setting 'epoch': did you mean 'epochs'"),
         ({"epochs": "many"}, "epochs: .*integer.*got 'many'"),
         ({"epochs": 0}, "epochs: expected at least 1, got 0"),
-        ({"patch": [16, 16]}, "patch: "),
+        (
+            {"patch": [16, 16]},
+            r"patch: expected 3 numbers, such as 160,214,176, or one for all, got \[16, 16\]",
+        ),
+        ({"patch": [16.5, 16, 16]}, "patch: .*integer"),
+        ({"augmentation": {"gamma": {"log_range": 1}}}, "augmentation.gamma"),
+        ({"sampling": {"patch": 16}}, "patch in place of sampling.patch"),
+        ({"seed": -1}, "seed: expected 0 to 2147483647, got -1"),
+        ({"seed": 2**31}, "seed: expected 0 to 2147483647"),
         ({"augmentation": "wild"}, "augmentation: expected one of none, "),
         ({"augmentation": {"gama": {}}}, r"augmentation\.gama: unknown"),
         ({"augmentation": {"gamma": {"probability": 2}}}, "probability"),
@@ -99,8 +108,42 @@ def test_files_count_paths_from_their_folder(tmp_path: Path) -> None:
         "epochs": 3,
         "augmentation": {"preset": "none"},
     }
-    (tmp_path / "a.json").write_text(json.dumps({"init": "../model"}))
-    assert read_config(tmp_path / "a.json") == {"init": str(tmp_path / "../model")}
+    (tmp_path / "a.json").write_text(json.dumps({"init": "../model", "cache": None}))
+    assert read_config(tmp_path / "a.json") == {"init": str(tmp_path.parent / "model"), "cache": None}
+
+
+def test_a_configuration_means_the_same_wherever_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "a.yaml").write_text("init: model.h5\noutput: out\n")
+    read = read_config(tmp_path / "a.yaml")
+    assert read == {"init": str(tmp_path / "model.h5"), "output": str(tmp_path / "out")}
+    monkeypatch.chdir(tmp_path / "below")
+    assert read_config("../a.yaml") == read
+    assert with_absolute_paths({"init": "../model.h5", "epochs": 3}) == {"init": read["init"], "epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (
+            {"patch": 16, "first_patch": 8, "grow_epochs": 1},
+            {"patch": [16] * 3, "first_patch": [8] * 3, "grow_epochs": 1},
+        ),
+        ({"grid": "64,72,64", "patch": "16x24x16"}, {"grid": [64, 72, 64], "patch": [16, 24, 16]}),
+        ({"grid": 64, "spacing_mm": 2.0}, {"grid": [64, 64, 64], "spacing_mm": [2.0, 2.0, 2.0]}),
+        ({"stratify": "site", "channels": "t2s"}, {"stratify": ["site"], "channels": ["t2s"]}),
+        (
+            {"init": "/m", "freeze": "enc", "init_channels": 0},
+            {"init": "/m", "freeze": ["enc"], "init_channels": [0]},
+        ),
+        ({"lesion_values": 1, "ignore_values": "2,3"}, {"lesion_values": [1], "ignore_values": [2, 3]}),
+        ({"channels": [1, "a"]}, {"channels": ["1", "a"]}),
+    ],
+)
+def test_one_value_stands_for_several(given: dict[str, object], meant: dict[str, object]) -> None:
+    assert settings_from(given) == settings_from(meant)
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "epocs: 3\n", "a: [", ""])
@@ -122,5 +165,7 @@ def test_later_names_go_first_and_nested_ones_are_merged() -> None:
     }
     assert settings_from(both).network == PlainUNet(filters=(4, 8))
     assert merged(both, {"network": "segresnet"})["network"] == "segresnet"
+    in_turn = assignments(["augmentation=heavy", "augmentation.gamma.probability=0.5"])
+    assert in_turn == {"augmentation": {"preset": "heavy", "gamma": {"probability": 0.5}}}
     with pytest.raises(UsageError, match="NAME=VALUE"):
         assignments(["epochs"])

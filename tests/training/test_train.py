@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from shiva_cmb.dataset import read_cases
 from shiva_cmb.errors import DataError, OutputError, UsageError
 from shiva_cmb.training import EpochReport, Progress, RunOptions, settings_from, train_folds
+from shiva_cmb.training.run import Run
 from tests.training.small import TINY, small_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
@@ -53,6 +56,22 @@ def test_one_fold_is_trained_and_told_of(cases: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shiva_cmb.training.fitting.fit.fit_fold", pytest.fail)  # a finished fold is not redone
         train_folds(read_cases(cases), folder, settings, RunOptions(fold=1, cache=tmp_path / "cache"))
+    # a damaged network is made again from the best weights
+    network = folder / "training" / "fold_1" / "fold.h5"
+    before = keras.models.load_model(network, compile=False).get_weights()
+    notes: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shiva_cmb.training.fitting.fit.FoldAtWork.run", pytest.fail)
+        for damage in (b"half", None):
+            network.unlink()
+            if damage:
+                network.write_bytes(damage)
+            assert Run(folder).result(1) is None
+        options = RunOptions(fold=1, cache=tmp_path / "cache")
+        train_folds(read_cases(cases), folder, settings, options, note=notes.append)
+    assert notes == [f"{network} is missing or not what result.json says: it is made again"]
+    for one, other in zip(before, keras.models.load_model(network, compile=False).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_refuses_an_output_that_is_there_before_reading_anything(cases: Path, tmp_path: Path) -> None:
@@ -60,7 +79,7 @@ def test_refuses_an_output_that_is_there_before_reading_anything(cases: Path, tm
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "notes.txt").touch()
     with pytest.raises(OutputError, match="exists already"):
-        train_folds(absent, tmp_path / "model", SETTINGS)
+        train_folds(absent, tmp_path / "model", replace(SETTINGS, folds=9))
     with pytest.raises(OutputError, match="does not exist"):
         train_folds(absent, tmp_path / "nowhere" / "model", SETTINGS)
 
@@ -77,6 +96,8 @@ def test_too_few_patients_are_told_before_reading_images(cases: Path, tmp_path: 
         ({}, {"fold": 2}, UsageError, "fold: expected 0 to 1, got 2"),
         ({}, {"replicas": 4}, UsageError, "batch_size: 2 cannot be shared by 4 devices"),
         ({"channels": ["swi", "t1"]}, {}, DataError, r"has 1 images, the network takes 2 \(swi, t1\)"),
+        ({"stratify": ["site"]}, {}, UsageError, "no case has a value in the column 'site'"),
+        ({"init": "/no/model"}, {}, UsageError, "init: /no/model does not exist"),
     ],
 )
 def test_what_cannot_work_is_told_before_any_work(
@@ -129,6 +150,9 @@ def test_networks_that_were_trained_one_by_one_belong_to_one_split(cases: Path, 
     listed = read_cases(cases)
     folds = split_folds(listed, 2, seed=99, note=pytest.fail)
     write_folds(options.folds_file, folds, listed, seed=99, stratify=())
+    with pytest.raises(UsageError, match=r"folds\.json has 2 folds, 3 were asked for"):
+        train_folds(listed, tmp_path / "model", replace(SETTINGS, folds=3), options, note=pytest.fail)
+    assert not (tmp_path / "model").exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shiva_cmb.training.train.train_one_fold", lambda training, number: None)
         folder = train_folds(listed, tmp_path / "model", SETTINGS, options, note=pytest.fail)

@@ -60,8 +60,8 @@ def import_bids(source: Path, note: Note) -> Dataset:
                 columns=participants.get(patient, {}),
             )
         )
-    say_left_out(without, "they have no label", note)
-    say_left_out(several, "they have several labels", note)
+    say_left_out(without, "no label", note)
+    say_left_out(several, "several labels", note)
     return dataset_of(source, (ONE_CHANNEL,), cases)
 
 

@@ -1,6 +1,6 @@
 """What the importers share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shiva_cmb.dataset.cases import Case, Dataset
@@ -32,15 +32,17 @@ def require_folder(source: Path, what: str) -> None:
 
 def say_left_out(names: Sequence[str], why: str, note: Note) -> None:
     """One line on cases that are left out; nothing if there are none."""
-    if names:
-        note(f"{len(names)} cases are left out, {why}, for example {names[0]!r}")
+    if len(names) == 1:
+        note(f"1 case is left out ({why}): {names[0]!r}")
+    elif names:
+        note(f"{len(names)} cases are left out ({why}), for example {names[0]!r}")
 
 
-def values_of(labels: Mapping[str, int | list[int]]) -> LabelValues:
+def values_of(labels: Iterable[tuple[str, int | list[int]]]) -> LabelValues:
     """What the label names of nnU-Net and the Decathlon mean; plain 0 and 1 need no saying."""
-    numbers = {name: {value} if isinstance(value, int) else set(value) for name, value in labels.items()}
-    ignore = set().union(*(own for name, own in numbers.items() if name.lower() == "ignore"))
-    lesion = set().union(*numbers.values()) - ignore - {0}
+    numbers = [(name, {value} if isinstance(value, int) else set(value)) for name, value in labels]
+    ignore = set().union(*(own for name, own in numbers if name.lower() == "ignore"))
+    lesion = set().union(*(own for _, own in numbers)) - ignore - {0}
     if lesion <= {1} and not ignore:
         return LabelValues()
     return LabelValues(tuple(sorted(lesion)), tuple(sorted(ignore)))

@@ -30,8 +30,8 @@ class _Explicit(BaseModel):
 class _NnUNet(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    channel_names: dict[str, str] = Field(default_factory=dict)
-    modality: dict[str, str] = Field(default_factory=dict)
+    channel_names: dict[int, str] = Field(default_factory=dict)
+    modality: dict[int, str] = Field(default_factory=dict)
     labels: dict[str, int | list[int] | str] = Field(default_factory=dict)
     file_ending: str = ".nii.gz"
     training: list[_Training] = Field(default_factory=list)
@@ -48,7 +48,7 @@ def import_nnunet(source: Path, note: Note) -> Dataset:
     named = content.channel_names or content.modality
     if not named:
         raise DataError(f"{path}: the key 'channel_names' (or 'modality') is missing")
-    channels = [named[number] for number in sorted(named, key=int)]
+    channels = [named[number] for number in sorted(named)]
     if content.dataset:
         files = {
             name: ([folder / image for image in one.images], one.label and folder / one.label)
@@ -63,22 +63,22 @@ def import_nnunet(source: Path, note: Note) -> Dataset:
             for name in _identifiers(content, folder)
         }
     labelled = {name: (images, label) for name, (images, label) in files.items() if label and label.is_file()}
-    say_left_out([name for name in files if name not in labelled], "they have no label", note)
+    say_left_out([name for name in files if name not in labelled], "no label", note)
     incomplete = [
         name
         for name, (images, _) in labelled.items()
         if len(images) != len(channels) or not all(image.is_file() for image in images)
     ]
-    say_left_out(incomplete, "they do not have an image of each channel", note)
+    say_left_out(incomplete, "not an image of each channel", note)
     tests = {file.name[: -len(ending) - 5] for file in (folder / "imagesTs").glob(f"*_0000{ending}")}
-    say_left_out(sorted(tests), "they are for testing and have no label", note)
+    say_left_out(sorted(tests), "for testing, without a label", note)
     note(f"{path}: nnU-Net names no patients: every case counts as one; add a column 'patient' if some share")
     cases = [
         Case(name, tuple(images), label, None, name)
         for name, (images, label) in labelled.items()
         if name not in incomplete
     ]
-    values = values_of(_by_name(content.labels))
+    values = values_of(_named(content.labels, path))
     return dataset_of(path, channels, cases, values=values, patients_listed=False)
 
 
@@ -89,9 +89,14 @@ def _identifiers(content: _NnUNet, folder: Path) -> list[str]:
     return sorted(file.name[: -len(ending) - 5] for file in (folder / "imagesTr").glob(f"*_0000{ending}"))
 
 
-def _by_name(labels: dict[str, int | list[int] | str]) -> dict[str, int | list[int]]:
-    """Version 1 says `{"1": "lesion"}`, version 2 `{"lesion": 1}`."""
-    return {
-        value if isinstance(value, str) else name: int(name) if isinstance(value, str) else value
-        for name, value in labels.items()
-    }
+def _named(labels: dict[str, int | list[int] | str], path: Path) -> list[tuple[str, int | list[int]]]:
+    """Names and numbers: version 1 says `{"1": "lesion"}`, version 2 `{"lesion": 1}`."""
+    pairs: list[tuple[str, int | list[int]]] = []
+    for key, value in labels.items():
+        if not isinstance(value, str):
+            pairs.append((key, value))
+        elif key.isdecimal():
+            pairs.append((value, int(key)))
+        else:
+            raise DataError(f"{path}: labels: expected a name and its number, got {key!r} and {value!r}")
+    return pairs

@@ -28,8 +28,8 @@ def import_valdo(source: Path, note: Note) -> Dataset:
             cohorts[image[1]] = image[2]
         elif label := _LABEL.fullmatch(file.name):
             labels[label[1]] = file
-    say_left_out([name for name in images if name not in labels], "they have no label", note)
-    say_left_out([name for name in images if "T2S" not in images[name]], "they have no T2S image", note)
+    say_left_out([name for name in images if name not in labels], "no label", note)
+    say_left_out([name for name in images if "T2S" not in images[name]], "no T2S image", note)
     usable = [name for name in images if name in labels and "T2S" in images[name]]
     channels = [kind for kind in CHANNELS if all(kind in images[name] for name in usable)]
     for kind in CHANNELS:

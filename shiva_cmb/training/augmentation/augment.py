@@ -6,16 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from shiva_cmb.dataset.labels import IGNORED
 from shiva_cmb.errors import UsageError
 from shiva_cmb.training.augmentation import intensity
 from shiva_cmb.training.augmentation.draws import Draws, per_sample, where_drawn
 from shiva_cmb.training.augmentation.fields import along_axes, blur_matrix
 from shiva_cmb.training.augmentation.orientation import reorient, turnable_axes
 from shiva_cmb.training.augmentation.settings import AugmentationSettings, BrainMasking, Change, Flip, Turn
-from shiva_cmb.training.augmentation.warp import IGNORED, LESION, Warp
-
-EXTRA_PLANES = 2
-"""Brain mask and label, behind the image channels."""
+from shiva_cmb.training.augmentation.warp import LESION, Warp
+from shiva_cmb.training.sampling.places import EXTRA_PLANES
 
 
 class Augment(keras.layers.Layer):

@@ -21,6 +21,8 @@ class _Fixed(keras.random.SeedGenerator):
 class Draws:
     """Takes states from a layer's generator, in the order of the calls.
 
+    Devices that share a batch have one state in common, and draw by the number of the device as well.
+
     Args:
         generator: of the layer; moves on by one for each call here.
         batch: number of samples, a number or a tensor.
@@ -28,11 +30,16 @@ class Draws:
 
     def __init__(self, generator: keras.random.SeedGenerator, batch: Any) -> None:
         self._generator = generator
+        self._replica = _replica()
         self.batch = batch
 
     def seed(self) -> keras.random.SeedGenerator:
         """A seed for one use later, within a condition too."""
-        return _Fixed(self._generator.next())
+        state = self._generator.next()
+        if self._replica is None:
+            return _Fixed(state)
+        # The second number counts the draws: with the replica there, it would repeat those of the next one.
+        return _Fixed(state + ops.cast(ops.stack([self._replica, 0]), state.dtype))
 
     def uniform(self, low: float, high: float, *shape: int) -> Any:
         """Evenly between two numbers, float32 (batch, *shape)."""
@@ -49,6 +56,18 @@ class Draws:
     def chance(self, probability: float, *shape: int) -> Any:
         """True as often as the probability says, bool (batch, *shape); never at 0, always at 1."""
         return self.uniform(0.0, 1.0, *shape) < probability
+
+
+def _replica() -> Any:
+    """The number of this device among those that share a batch; None if it is the only one."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()  # None while a model is built
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    return context.replica_id_in_sync_group
 
 
 def where_drawn(drawn: Any, change: Callable[[Any], Any], data: Any) -> Any:

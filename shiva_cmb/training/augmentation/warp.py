@@ -6,12 +6,13 @@ from typing import Any
 
 from keras import ops
 
+from shiva_cmb.dataset.labels import IGNORED
 from shiva_cmb.training.augmentation.draws import Draws, per_sample
 from shiva_cmb.training.augmentation.fields import along_axes, spline_matrices
 from shiva_cmb.training.augmentation.settings import Affine, Elastic
 
-LESION, IGNORED = 1.0, 2.0
-"""Values of the label."""
+LESION = 1
+"""Value of lesions in the label."""
 
 LEAST_LEFT = 0.15
 """A peak of an interpolated lesion that is at least so high stays a lesion.

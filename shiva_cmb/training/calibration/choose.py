@@ -1,27 +1,27 @@
 """The operating point chosen on out-of-fold maps, and what a user may expect of the model there."""
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shiva_cmb.dataset.labels import IGNORED, LabelValues
+from shiva_cmb.dataset.labels import LabelValues
 from shiva_cmb.ensemble.descriptor import OperatingPoint, ShivaCmbPart
-from shiva_cmb.errors import NOT_CLINICAL, Note, UsageError, warn_user
+from shiva_cmb.errors import NOT_CLINICAL, DataError, Note, UsageError, warn_user
 from shiva_cmb.evaluation import Evaluation, EvaluationSettings, choose_operating_point, evaluate, pair_cases
 from shiva_cmb.evaluation.figures import patient_bootstrap, several_patients
 from shiva_cmb.evaluation.metrics import detection
-from shiva_cmb.evaluation.metrics.calibration import Reliability
 from shiva_cmb.evaluation.operating_point import ChosenPoint, best_point, operating_curve
 from shiva_cmb.evaluation.resampling import Figure, as_figures
 from shiva_cmb.evaluation.sweep import NO_PEAK, PEAKS_TO_TRY, SweepSettings
 from shiva_cmb.files import plain
 from shiva_cmb.parallel import Progress
 from shiva_cmb.reporting.evaluation_report import save_evaluation
+from shiva_cmb.training.calibration.out_of_fold import ignored_truth
 from shiva_cmb.training.calibration.settings import CalibrationSettings
 
 REPORTED = ("sensitivity", "precision", "f1", "fp_per_scan")
@@ -43,25 +43,6 @@ class Calibration:
     figures: dict[str, float | None]
     """For the bundle's `metrics`, see `calibrate`."""
 
-    @property
-    def reliability(self) -> Reliability | None:
-        """Of the predicted lesions by their highest probability; None without maps."""
-        curves = self.evaluation.curves
-        return None if curves is None else curves.reliability
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data: the point, the figures and the reliability."""
-        reliability = None if self.reliability is None else self.reliability._asdict()
-        point = self.point.model_dump(exclude={"curve"})
-        criterion = None if self.chosen is None else self.chosen.criterion
-        content = {
-            "operating_point": point,
-            "criterion": criterion,
-            "figures": self.figures,
-            "reliability_of_lesions": reliability,
-        }
-        return dict(plain(content))
-
 
 def calibrate(
     table: Path,
@@ -77,9 +58,10 @@ def calibrate(
     The figures are `sensitivity`, `precision`, `f1` and `fp_per_scan`, pooled over all cases, each with
     `_low` and `_high`, the 95 % interval of the bootstrap over patients: what `shiva-cmb evaluate` gives for
     the same table at the same point. As the point was chosen on these very cases, they are a little too good.
-    The same names behind `nested_` are honest: the cases of each fold are judged at the point that the other
-    folds' cases choose. Further: the numbers of `cases`, `patients` and `lesions`, and
-    `expected_calibration_error_voxels` and `_lesions`.
+    Those behind `nested_` are free of that: the cases of each fold are judged at the point that the other
+    folds' cases choose. They are still a little too good, as the others are, where each network's best epoch,
+    the end of its training or the temperature was chosen on the cases that it is judged on here. Further: the
+    numbers of `cases`, `patients` and `lesions`, and `expected_calibration_error_voxels` and `_lesions`.
 
     Where no point can be chosen (no lesions, or none found), the default one is kept, which is said.
 
@@ -92,7 +74,7 @@ def calibrate(
         note: told what was guessed or left out.
 
     Raises:
-        DataError: if no case can be judged.
+        DataError: if a case or its map cannot be read: it would count as one where nothing was found.
     """
     settings, told = settings or CalibrationSettings(), set[str]()
 
@@ -105,11 +87,13 @@ def calibrate(
     how = EvaluationSettings(
         criteria=ShivaCmbPart().lesion_criteria(),
         sweep=SweepSettings(peak_thresholds=PEAKS_TO_TRY),
-        ignored_values=(IGNORED,) if values is not None and values.ignore else (),
+        truth_kind="mask",
+        ignored_values=ignored_truth(values),
     )
     first = evaluate(
         cases, replace(how, replicates=100), processes=processes, progress=progress, note=say_once
     )
+    _require_all(first)
     point, chosen = OperatingPoint(curve=operating_curve(first)), None
     try:
         chosen = choose_operating_point(first, settings.pick)
@@ -121,6 +105,7 @@ def calibrate(
     final = evaluate(
         cases, replace(how, criteria=criteria), processes=processes, progress=progress, note=say_once
     )
+    _require_all(final)
     figures = _expected(final) | _nested(first, final, settings.pick)
     return Calibration(final, point, chosen, dict(plain(figures)))
 
@@ -141,8 +126,13 @@ def save_calibration(
     )
 
 
-def calibration_text(calibration: Calibration) -> str:
-    """What a user may expect on data like the training data, for a screen."""
+def calibration_text(calibration: Calibration, command: Sequence[str]) -> str:
+    """What a user may expect on data like the training data, for a screen.
+
+    Args:
+        calibration: what came out.
+        command: see `evaluate_command`.
+    """
     figures, point = calibration.figures, calibration.point
     criteria = ShivaCmbPart(operating_point=point).lesion_criteria()
     peak = "" if point.peak_threshold is None else f", peak threshold {point.peak_threshold:g}"
@@ -161,7 +151,27 @@ def calibration_text(calibration: Calibration) -> str:
     for unit in ("voxels", "lesions"):
         error = figures.get(f"expected_calibration_error_{unit}")
         lines.append(f"  {'calibration error, ' + unit:27}{_number(error)}")
+    lines += [
+        "all a little too good: each network's best epoch was chosen on the cases that it is judged on here",
+        "the same figures again:",
+        f"  {shlex.join(command)}",
+    ]
     return "\n".join([*lines, NOT_CLINICAL])
+
+
+def _require_all(evaluation: Evaluation) -> None:
+    """An evaluation goes on without what cannot be read, or counts it as nothing found; here it is refused.
+
+    Raises:
+        DataError: naming the first.
+    """
+    bad = {**evaluation.failures, **evaluation.unread}
+    if bad:
+        name, why = next(iter(bad.items()))
+        raise DataError(
+            f"{len(bad)} of {len(evaluation.cases.cases)} cases cannot be judged, the first is {name}: {why};"
+            " mend it and go on with --resume"
+        )
 
 
 def _expected(evaluation: Evaluation) -> dict[str, float]:
@@ -238,8 +248,8 @@ def _with_interval(figures: dict[str, float | None], name: str) -> str:
 
 def evaluate_command(table: Path, model: Path, values: LabelValues | None = None) -> Sequence[str]:
     """The command that gives the same figures again."""
-    ignoring = ["--ignore-value", str(IGNORED)] if values is not None and values.ignore else []
+    ignoring = [word for value in ignored_truth(values) for word in ("--ignore-value", str(value))]
     return (
-        *("shiva-cmb", "evaluate", "--truth", str(table), "--pred", str(table)),
-        *("--operating-point", str(model), *ignoring),
+        *("shiva-cmb", "evaluate", "--truth", str(table), "--pred", str(table), "--truth-kind", "mask"),
+        *("--operating-point", str(model), *ignoring, "-o", "figures"),
     )

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from shiva_cmb.dataset.cases import Case
 from shiva_cmb.dataset.labels import IGNORED, LabelValues
+from shiva_cmb.ensemble.checksums import sha256_of
 from shiva_cmb.ensemble.conversion import FoldSource, fold_sources
 from shiva_cmb.ensemble.descriptor import ShivaCmbPart
 from shiva_cmb.ensemble.loading import EngineOptions, Ensemble, ModelSource
@@ -32,7 +31,7 @@ _TAKEN = frozenset(
     {*COLUMNS, "participant_id", "session_id", "regions", "reference", "prediction", "predicted", "pred"}
     | {"label", "labels", "path", "file"}
 )
-"""Names that mean something to `evaluate`: free columns of these names are renamed."""
+"""Names that mean something to `evaluate` or to the table: free columns of these names are renamed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class OutOfFoldCase:
     fold: int
     """Of the network that made the map, from 0."""
     truth: Path
-    """The case's own label; where its values have meanings, one derived from it: 1 in lesions, 2 ignored."""
+    """Derived from the case's label, on its grid, as training understands it: 1 in lesions, 2 ignored."""
     probability: Path
     """In native space, as `predict` gives it."""
     mask: Path
@@ -124,7 +123,7 @@ def write_case_table(path: Path, cases: Iterable[OutOfFoldCase]) -> Path:
     """
     cases = tuple(cases)
     free = list(dict.fromkeys(name for case in cases for name in case.columns))
-    columns = {name: f"table_{name}" if name.lower() in _TAKEN else name for name in free}
+    columns = _column_names(free)
     home = path.absolute().parent
 
     def cell(file: Path) -> str:
@@ -142,12 +141,29 @@ def write_case_table(path: Path, cases: Iterable[OutOfFoldCase]) -> Path:
     return path
 
 
+def ignored_truth(values: LabelValues | None) -> tuple[int, ...]:
+    """The value that marks what counts neither way in the truth beside the maps; none if labels have none."""
+    return (IGNORED,) if values is not None and values.ignore else ()
+
+
 def safe_name(name: str) -> str:
     """A file name for a case: its own, or where that has other characters, one that no other case gets."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip(".")
     if safe == name:
         return name
     return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _column_names(free: Iterable[str]) -> dict[str, str]:
+    """What free columns are called in the table: their names, or others that are taken by nothing else."""
+    taken, names = set(_TAKEN), {}
+    for name in free:
+        written = re.sub(r"[\s,;]+", " ", name).strip()  # these could end a header's cell, or the header
+        while written.lower() in taken:
+            written = f"table_{written}"
+        taken.add(written.lower())
+        names[name] = written
+    return names
 
 
 def _entry(fold: int, case: Case, how: MapSettings) -> OutOfFoldCase:
@@ -160,7 +176,7 @@ def _entry(fold: int, case: Case, how: MapSettings) -> OutOfFoldCase:
         name=case.name,
         patient=case.patient,
         fold=fold,
-        truth=file("truth") if how.values.lesion or how.values.ignore else case.label,
+        truth=file("truth"),
         probability=file("prob"),
         mask=file("brain") if case.mask is None else case.mask,
         image=case.images[0],
@@ -188,13 +204,20 @@ def _made_from(source: FoldSource, case: Case, how: MapSettings) -> dict[str, An
 
 
 def _is_there(entry: OutOfFoldCase, made_from: dict[str, Any]) -> bool:
+    """Whether the files of a case were made from the same, and are whole."""
+    home = entry.probability.parent
+    ours = [path for path in (entry.probability, entry.truth, entry.mask) if path.parent == home]
     try:
         recorded = json.loads(_record(entry).read_text(encoding="utf-8"))
+        made = {path.name: _mark(path) for path in ours}
     except (OSError, ValueError):
         return False
-    return recorded == made_from and all(
-        file.is_file() for file in (entry.probability, entry.truth, entry.mask)
-    )
+    return bool(recorded == made_from | {"made": made})
+
+
+def _mark(path: Path) -> list[Any]:
+    """By what a damaged file is told: its size in bytes and its SHA-256."""
+    return [path.stat().st_size, sha256_of(path)]
 
 
 def _one_fold(source: FoldSource, how: MapSettings, note: Note) -> Ensemble:
@@ -205,20 +228,22 @@ def _one_fold(source: FoldSource, how: MapSettings, note: Note) -> Ensemble:
 def _write(
     entry: OutOfFoldCase, case: Case, ensemble: Ensemble, how: MapSettings, made_from: dict[str, Any]
 ) -> None:
-    """Make the map, and the mask and the label where the case has none that `evaluate` could take."""
+    """Make the map and the truth, and the mask where the case has none."""
     images = [*case.images]
     made = {entry.probability: predict(images, model=ensemble, mask=case.mask, note=_silent).probability}
     if entry.mask != case.mask:
         subject = read_subject(images, None, note=_silent)
         made[entry.mask] = Volume(subject.lesion_region(), subject.grid.affine)
-    if entry.truth != case.label:
-        label = read_volume(case.label, note=_silent)
-        values = np.where(how.values.ignored_in(label.data), IGNORED, how.values.lesions_in(label.data))
-        made[entry.truth] = label.with_data(values.astype(np.uint8))
+    label = read_volume(case.label, note=_silent)
+    made[entry.truth] = label.with_data(how.values.truth_in(label.data))
     with replacing() as pending:
+        marks = {}
         for path, volume in made.items():
-            write_volume(volume, pending.path(path))
-        write_json(made_from, pending.path(_record(entry)))  # gets its name last: it vouches for the others
+            temporary = pending.path(path)
+            write_volume(volume, temporary)
+            marks[path.name] = _mark(temporary)
+        record = made_from | {"made": marks}
+        write_json(record, pending.path(_record(entry)))  # gets its name last: it vouches for the others
 
 
 def _silent(_: str) -> None:

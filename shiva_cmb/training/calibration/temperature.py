@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shiva_cmb.dataset.labels import IGNORED, LabelValues
+from shiva_cmb.dataset.labels import LabelValues
 from shiva_cmb.errors import ModelError, Note, ShivaCmbError, UsageError, warn_user
 from shiva_cmb.evaluation import EvaluationSettings, pair_cases
 from shiva_cmb.evaluation.metrics.calibration import BINS, expected_calibration_error
 from shiva_cmb.evaluation.reading import read_case
 from shiva_cmb.files import plain, replacing
+from shiva_cmb.training.calibration.out_of_fold import ignored_truth
 
 if TYPE_CHECKING:
     import keras
@@ -126,8 +127,7 @@ def _logit_counts(table: Path, values: LabelValues | None, note: Note) -> NDArra
     """How many background and how many lesion voxels have which logit, shape (2, bins)."""
     from scipy.special import logit
 
-    ignored = (IGNORED,) if values is not None and values.ignore else ()
-    how = EvaluationSettings(ignored_values=ignored)
+    how = EvaluationSettings(truth_kind="mask", ignored_values=ignored_truth(values))
     counts = np.zeros((2, len(_MIDDLES)), np.int64)
     for case in pair_cases(table, table, note=_silent).cases:
         try:

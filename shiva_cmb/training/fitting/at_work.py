@@ -20,6 +20,7 @@ from shiva_cmb.training.fitting.callbacks import (
     JudgeAverages,
     KeepState,
     OnEpoch,
+    RequireFinite,
     WarmUp,
     averaged_weights,
 )
@@ -29,7 +30,7 @@ from shiva_cmb.training.fitting.losses import judged_loss, stacked_loss
 from shiva_cmb.training.fitting.model import training_model, training_network
 from shiva_cmb.training.fitting.optimizer import make_optimizer
 from shiva_cmb.training.fitting.sliding import slide
-from shiva_cmb.training.fitting.stages import Stage
+from shiva_cmb.training.fitting.stages import Stage, settled_after
 from shiva_cmb.training.fitting.state import STATE_NAME, FitState
 from shiva_cmb.training.fitting.whole_volume import VOLUME_FIGURES, check_whole_volumes
 from shiva_cmb.training.sampling.batches import FollowEpochs, TrainingBatches, ValidationBatches
@@ -62,12 +63,13 @@ class FoldJob:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How the work is done, which does not change what comes out."""
+    """How the work is done; all but `replicas` leave what comes out as it is."""
 
     workers: int = 1
     """Threads that cut patches."""
     replicas: int = 1
-    """Devices that share each batch."""
+    """Devices that share each batch. Each one normalises its own share (batch normalisation) and draws its
+    own random changes, so another number gives other weights."""
     tensorboard: bool = False
     """Write logs for TensorBoard too."""
 
@@ -99,10 +101,11 @@ class FoldAtWork:
             restore(job.folder / STATE_NAME, self.model, state)
             if settings.fitting.schedule == "plateau":  # also goes on where the optimizer begins anew
                 self.model.optimizer.learning_rate = state.history[-1]["learning_rate"]
-        if stage.grown and state.epoch == stage.first and settings.fitting.metric == "loss":
-            # losses on patches of different sizes cannot be compared
-            state.best_value = None
-            state.waiting = {}
+        if stage.grown and state.epoch == stage.first:  # losses on patches of two sizes cannot be compared
+            state.best_loss = None
+            if settings.fitting.metric == "loss":
+                state.best_value = None
+                state.waiting = {}
         hard = None if stage.mined_at is None else self._hard_negatives(stage.mined_at)
         batches = TrainingBatches(
             job.train,
@@ -161,15 +164,16 @@ class FoldAtWork:
         """In the order in which they need each other's figures."""
         settings, state, fitting = self.settings, self.state, self.settings.fitting
         monitored, mode = fitting.monitored
-        callbacks: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
+        callbacks: list[keras.callbacks.Callback] = [
+            keras.callbacks.TerminateOnNaN(),
+            RequireFinite(self.job.folder, state),
+        ]
         if fitting.ema:
             callbacks.append(JudgeAverages())
         if fitting.checks_volumes:
             last = state.history[-1] if state.history else {}
             known = {name: value for name, value in last.items() if name in VOLUME_FIGURES}
-            callbacks.append(
-                CheckWholeVolumes(self._check_volumes, fitting.check_every, fitting.epochs, known)
-            )
+            callbacks.append(CheckWholeVolumes(self._check_volumes, fitting, known))
         keeper = KeepState(self.job.folder, self.network, fitting, state, self.on_epoch)
         waiting: list[keras.callbacks.Callback] = []
         if fitting.schedule == "plateau":
@@ -184,7 +188,11 @@ class FoldAtWork:
                 )
             )
         if fitting.patience:
-            waiting.append(keras.callbacks.EarlyStopping(monitored, patience=fitting.patience, mode=mode))
+            waiting.append(
+                keras.callbacks.EarlyStopping(
+                    monitored, patience=fitting.patience, mode=mode, start_from_epoch=settled_after(settings)
+                )
+            )
         keeper.waiting = tuple(waiting)
         if self.options.tensorboard:
             folder = self.job.folder / "tensorboard"

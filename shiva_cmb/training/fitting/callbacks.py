@@ -14,7 +14,7 @@ from shiva_cmb.files import replacing
 from shiva_cmb.tables import write_csv
 from shiva_cmb.training.fitting.checkpoint import inner, save_state
 from shiva_cmb.training.fitting.optimizer import WARMUP_START
-from shiva_cmb.training.fitting.settings import FittingSettings
+from shiva_cmb.training.fitting.settings import DATA_LOSS, FittingSettings
 from shiva_cmb.training.fitting.state import LOG_NAME, STATE_NAME, FitState
 
 _REMEMBERED = ("wait", "best", "best_epoch", "cooldown_counter")
@@ -25,8 +25,44 @@ CheckVolumes = Callable[[], dict[str, float]]
 """Predicts the validation cases with the present weights; figures by name."""
 
 
+class RequireFinite(keras.callbacks.Callback):
+    """Ends a fold that went astray: before the callbacks that predict with its weights or keep them."""
+
+    def __init__(self, folder: Path, state: FitState) -> None:
+        """Remember where the fold's last good checkpoint is.
+
+        Args:
+            folder: of the fold.
+            state: as of the last good epoch.
+        """
+        super().__init__()
+        self._folder, self._state = folder, state
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the losses.
+
+        Raises:
+            DataError: if one of them is not finite.
+        """
+        figures = logs or {}
+        wrong = [name for name in ("loss", "val_loss") if not np.isfinite(figures.get(name, 0.0))]
+        if not wrong:
+            return
+        state = self._state
+        kept = "no epoch was finished before"
+        if state.epoch:
+            kept = (
+                f"the last good checkpoint, of epoch {state.epoch}, is {self._folder / STATE_NAME}, the best "
+                f"weights, of epoch {state.best_epoch}, are {self._folder / state.best_name}"
+            )
+        raise DataError(
+            f"{self._folder.name}: the {wrong[0]} became {figures[wrong[0]]} in epoch {epoch + 1}: try a "
+            f"tenth of the learning rate; {kept}"
+        )
+
+
 class KeepState(keras.callbacks.Callback):
-    """Checks, keeps the best weights, writes the log and the state, and reports: the last of the callbacks.
+    """Compares, keeps the best weights, writes the log and the state, and reports: the last of the callbacks.
 
     A kill at any moment loses the present epoch only: the kept weights have the epoch in their name, and the
     state, which says which ones they are, is replaced in one step.
@@ -65,18 +101,16 @@ class KeepState(keras.callbacks.Callback):
         """Compare, keep, write, report."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         figures["learning_rate"] = float(self.model.optimizer.learning_rate)
-        self._require_finite(epoch + 1, figures)
         state = self._state
         before = state.best_name if state.best_epoch else None
         state.epoch = epoch + 1
         state.history.append({"epoch": epoch + 1, **figures})
-        monitored, mode = self._settings.monitored
-        value = figures.get(monitored, float("nan"))
-        best = state.best_value
-        # an epoch without a figure is kept if there is no other: a fold always ends with some weights
-        if before is None or best is None or (value < best if mode == "min" else value > best):
+        value = figures.get(self._settings.monitored[0], float("nan"))
+        loss = figures.get(DATA_LOSS, float("nan"))
+        if self._is_better(epoch + 1, value, loss):
             state.best_epoch = epoch + 1
             state.best_value = None if np.isnan(value) else value
+            state.best_loss = None if np.isnan(loss) else loss
             with averaged_weights(self.model), replacing() as pending:
                 self._network.save_weights(pending.path(self._folder / state.best_name), overwrite=True)
         for callback in self.waiting:
@@ -90,21 +124,15 @@ class KeepState(keras.callbacks.Callback):
         write_log(self._folder, state)
         self._on_epoch(state.history[-1])
 
-    def _require_finite(self, epoch: int, figures: Mapping[str, float]) -> None:
-        wrong = [name for name in ("loss", "val_loss") if not np.isfinite(figures.get(name, 0.0))]
-        if not wrong:
-            return
-        state = self._state
-        kept = "no epoch was finished before"
-        if state.epoch:
-            kept = (
-                f"the last good checkpoint, of epoch {state.epoch}, is {self._folder / STATE_NAME}, the best "
-                f"weights, of epoch {state.best_epoch}, are {self._folder / state.best_name}"
-            )
-        raise DataError(
-            f"{self._folder.name}: the {wrong[0]} became {figures[wrong[0]]} in epoch {epoch}: try a tenth "
-            f"of the learning rate; {kept}"
-        )
+    def _is_better(self, epoch: int, value: float, loss: float) -> bool:
+        """Whether the weights of an epoch are to be kept."""
+        state, fitting = self._state, self._settings
+        if not state.best_epoch or state.best_value is None:
+            return True  # an epoch without a figure is kept if there is no other: some weights must be
+        if value == state.best_value:
+            # whole volumes tie often, at first all at 0; between checks, figures are those of older weights
+            return fitting.checks_in(epoch) and (state.best_loss is None or loss < state.best_loss)
+        return value < state.best_value if fitting.monitored[1] == "min" else value > state.best_value
 
 
 def write_log(folder: Path, state: FitState) -> None:
@@ -121,22 +149,21 @@ class CheckWholeVolumes(keras.callbacks.Callback):
     Between two checks the last figures are repeated, so that waiting counts epochs, not checks.
     """
 
-    def __init__(self, check: CheckVolumes, every: int, last: int, known: Mapping[str, float]) -> None:
+    def __init__(self, check: CheckVolumes, settings: FittingSettings, known: Mapping[str, float]) -> None:
         """Set up.
 
         Args:
             check: predicts and measures.
-            every: epochs from one check to the next.
-            last: the last epoch (from 1), which is checked in any case.
+            settings: say in which epochs.
             known: figures of the last check, if the training goes on.
         """
         super().__init__()
-        self._check, self._every, self._last = check, every, last
+        self._check, self._settings = check, settings
         self._known = dict(known)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Check if it is time."""
-        if (epoch + 1) % self._every == 0 or epoch + 1 == self._last or not self._known:
+        if self._settings.checks_in(epoch + 1):
             with averaged_weights(self.model):
                 self._known = self._check()
         if logs is not None:
@@ -196,9 +223,13 @@ class JudgeAverages(keras.callbacks.Callback):
 
 @contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Put the moving averages into the model for a while, if there are any."""
+    """Put the moving averages into the model for a while, if there are any.
+
+    They are zeros before the first step of an optimizer, which begins anew when frozen parts thaw. Keras'
+    public `iterations` would stay 0 for longer where gradients are added up.
+    """
     optimizer = inner(model.optimizer)
-    if not optimizer.use_ema:
+    if not optimizer.use_ema or int(keras.ops.convert_to_numpy(optimizer._iterations)) == 0:
         yield
         return
     own = _copies(model)

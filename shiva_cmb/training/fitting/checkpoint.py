@@ -11,7 +11,7 @@ import numpy as np
 
 from shiva_cmb.errors import DataError
 from shiva_cmb.files import replacing
-from shiva_cmb.training.fitting.state import FitState
+from shiva_cmb.training.fitting.state import DAMAGED, FitState
 
 
 def save_state(path: Path, model: keras.Model, state: FitState) -> None:
@@ -42,14 +42,19 @@ def restore(path: Path, model: keras.Model, state: FitState) -> None:
         state: of that checkpoint.
 
     Raises:
-        DataError: if the checkpoint is of another network.
+        DataError: if the checkpoint is damaged or of another network.
     """
-    with np.load(path) as stored:
-        _assign(_variables(model), stored, "model", path)
-        optimizer = model.optimizer
-        optimizer.build(model.trainable_variables)
-        if state.trainable == len(model.trainable_variables):
-            _assign(optimizer.variables, stored, "optimizer", path)
+    try:
+        with np.load(path) as stored:
+            _assign(_variables(model), stored, "model", path)
+            optimizer = model.optimizer
+            optimizer.build(model.trainable_variables)
+            if state.trainable == len(model.trainable_variables):
+                _assign(optimizer.variables, stored, "optimizer", path)
+    except DAMAGED as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): remove its folder to train this fold anew"
+        ) from error
 
 
 def inner(optimizer: Any) -> Any:

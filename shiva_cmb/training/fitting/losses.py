@@ -5,8 +5,9 @@ Losses take logits, not probabilities: cross-entropies are exact then, and the s
 Each sample counts by itself: pooling the batch would hide that most patches hold no bleed at all. Keras' own
 Dice and Tversky losses say 1 for these even if the prediction is perfect; here that costs nothing.
 
-References are 0 or 1, and `IGNORED` or any other value from 1.5 where nobody knows: such voxels count neither
-way in any loss. A sample that is ignored altogether costs 0. All sums are in float32, whatever comes in.
+References are 0 or 1, and `labels.IGNORED` or any other value from 1.5 where nobody knows: such voxels count
+neither way in any loss. A sample that is ignored altogether costs 0. All sums are in float32, whatever comes
+in.
 """
 
 from collections.abc import Callable
@@ -15,9 +16,6 @@ from typing import Any
 from keras import ops
 
 from shiva_cmb.training.fitting.loss_spec import LossSettings, LossTerm
-
-IGNORED = (2, 255)
-"""Usual values of voxels to be ignored."""
 
 DICE_SMOOTHING = 1.0
 """Voxels added above and below: makes 1 - Dice fall to 0 for an empty prediction of an empty reference."""

@@ -9,6 +9,7 @@ from keras import ops
 
 from shiva_cmb.networks import NetworkSettings, build_network
 from shiva_cmb.training.fitting.settings import FittingSettings
+from shiva_cmb.training.sampling.places import EXTRA_PLANES
 
 FIRST_PROBABILITY = 0.01
 """What an untrained network answers, as in Lin et al. 2017, "Focal loss for dense object detection". From
@@ -16,8 +17,6 @@ FIRST_PROBABILITY = 0.01
 at the true rarity, under 0.001, some runs never started to fire."""
 
 POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16", "f16": "mixed_float16"}
-PLANES = 2
-"""Brain mask and label, which lie behind the image channels in what the model is fed."""
 
 Shape = tuple[int, int, int]
 
@@ -51,7 +50,7 @@ def training_model(network: keras.Model, augment: keras.layers.Layer) -> keras.M
         logits, then the label as the network's image has it.
     """
     _, *shape, channels = network.input_shape
-    stack = keras.Input((*shape, channels + PLANES), name="stack")
+    stack = keras.Input((*shape, channels + EXTRA_PLANES), name="stack")
     changed = augment(stack)
     logits = ops.cast(network(changed[..., :channels]), "float32")
     return keras.Model(stack, ops.concatenate([logits, changed[..., -1:]], axis=-1), name="training")

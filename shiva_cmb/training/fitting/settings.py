@@ -60,7 +60,8 @@ class FittingSettings:
     window_overlap: float = 0.25
     """Of the windows that whole volumes are checked by."""
     patience: int = 0
-    """Epochs without progress of `metric` after which a fold ends. 0: it runs to the end."""
+    """Epochs without progress of `metric` after which a fold ends, counted when the learning rate has risen,
+    patches have grown and frozen parts have thawed. 0: it runs to the end."""
     deterministic: bool = False
     """The same weights from the same seed, to the last bit, at some cost in speed."""
 
@@ -75,6 +76,7 @@ class FittingSettings:
             self._require(0 <= getattr(self, name) < 1, name, "0 to below 1")
         for name in ("final_fraction", "plateau_factor"):
             self._require(0 < getattr(self, name) <= 1, name, "above 0 to 1")
+        self._check_waiting()
         _ = self.loss_settings  # says what is wrong with it
 
     @property
@@ -87,12 +89,25 @@ class FittingSettings:
         """Whether whole volumes are predicted while training."""
         return self.check_volumes or self.metric != "loss"
 
+    def checks_in(self, epoch: int) -> bool:
+        """Whether whole volumes are predicted after an epoch (from 1), if they are at all."""
+        return epoch in (1, self.epochs) or epoch % self.check_every == 0
+
     @property
     def monitored(self) -> tuple[str, Literal["min", "max"]]:
         """The name of what chooses the best epoch, as in the log, and which way is better."""
         if self.metric == "loss":
             return DATA_LOSS, "min"
         return f"val_{self.metric}", "max"
+
+    def _check_waiting(self) -> None:
+        """Figures of whole volumes stay the same from one check to the next, which is no want of progress."""
+        if self.metric == "loss":
+            return
+        expected = f"at least check_every ({self.check_every}) where metric is {self.metric}"
+        self._require(not 0 < self.patience < self.check_every, "patience", f"0 or {expected}")
+        if self.schedule == "plateau":
+            self._require(self.plateau_epochs >= self.check_every, "plateau_epochs", expected)
 
     def _require(self, valid: bool, name: str, expected: str) -> None:
         if not valid:

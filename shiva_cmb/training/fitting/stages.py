@@ -1,5 +1,6 @@
 """A run in stages: between two of them patches grow, frozen layers thaw, or hard negatives are looked for."""
 
+import math
 from dataclasses import dataclass
 
 from shiva_cmb.training.sampling.settings import patch_stages
@@ -24,6 +25,17 @@ class Stage:
     """Whether patches are larger than in the stage before."""
     thawed_at: int
     """The last time that other parts began to learn: epochs that went before, 0 if it never happened."""
+
+
+def settled_after(settings: TrainingSettings) -> int:
+    """Epochs that go before want of progress says anything about a run.
+
+    Until then the learning rate rises, patches are small, or parts of the network are frozen.
+    """
+    stages, per_epoch = stages_of(settings), settings.sampling.steps_per_epoch
+    last = stages[-1]
+    settled = min(s.first for s in stages if (s.patch, s.frozen) == (last.patch, last.frozen))
+    return max(settled, math.ceil(int(settings.steps * settings.fitting.warmup_fraction) / per_epoch))
 
 
 def stages_of(settings: TrainingSettings) -> tuple[Stage, ...]:

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from shiva_cmb.errors import DataError
 STATE_NAME = "state.npz"
 FOLD_NAME = "fold.h5"
 LOG_NAME = "log.csv"
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile)
+"""What reading a damaged checkpoint raises."""
 
 
 @dataclass
@@ -24,6 +27,8 @@ class FitState:
     """The epoch whose weights are kept, from 1; 0 if there is none yet."""
     best_value: float | None = None
     """What the monitored figure was then."""
+    best_loss: float | None = None
+    """The validation loss then, which decides between equal figures; None if it cannot be compared."""
     stopped: bool = False
     """Whether it ended before its last epoch, for want of progress."""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -50,7 +55,7 @@ def read_state(path: Path) -> FitState:
     try:
         with np.load(path) as stored:
             return FitState(**json.loads(str(stored["state"])))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{path} cannot be read ({error}): remove its folder to train this fold anew"
         ) from error

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from shiva_cmb.dataset.labels import IGNORED
 from shiva_cmb.dataset.prepare import PreparedCase
 from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels, lesions_of_mask
 from shiva_cmb.evaluation.metrics.curves import best_by_f1, operating_points
@@ -28,9 +29,6 @@ THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(1, 10))
 
 USUAL = THRESHOLDS.index(0.5)
 """Where no threshold finds anything."""
-
-IGNORED = 2
-"""In labels: voxels that count neither way."""
 
 
 def check_whole_volumes(
@@ -90,7 +88,8 @@ def judge_volume(
     """Compare a map with a case's label at all `THRESHOLDS`.
 
     Args:
-        case: its label and lesions.
+        case: its label, lesions and brain mask; predictions too far outside the brain do not count, as
+            `find_lesions` has it.
         probability: shape (x, y, z).
 
     Returns:
@@ -106,6 +105,7 @@ def judge_volume(
         truth,
         ignored,
         SweepSettings(thresholds=THRESHOLDS, min_volumes_mm3=(0.0,)),
+        brain=np.asarray(case.brain) > 0,
     )
     tp = _above(probability[label == 1])
     fp = _above(probability[label == 0])

@@ -69,14 +69,8 @@ class TrainingBatches(keras.utils.PyDataset):
         return self._settings.steps_per_epoch
 
     def __getitem__(self, index: int) -> Batch:
-        if self._workers_pool is None:
-            return self._make(self._epoch, index)
-        with self._lock:
-            for number in range(index, min(index + self._ahead, len(self))):
-                if number not in self._waiting:
-                    self._waiting[number] = self._workers_pool.submit(self._make, self._epoch, number)
-            batch = self._waiting.pop(index)
-        return batch.result()
+        begun = self._begun(index)
+        return begun.result() if begun else self._make(self._epoch, index)
 
     def start_epoch(self, epoch: int) -> None:
         """Give the batches of an epoch, from 0, from now on."""
@@ -87,11 +81,28 @@ class TrainingBatches(keras.utils.PyDataset):
                 batch.cancel()
             self._waiting.clear()
 
+    def end_workers(self) -> None:
+        """End the threads once no more batches are wanted; further ones are made when they are asked for."""
+        with self._lock:
+            pool, self._workers_pool = self._workers_pool, None
+        if pool is not None:
+            pool.shutdown()
+
     def on_epoch_begin(self) -> None:
         """Keras' hook: notice a `fit` that would see the same patches in every epoch."""
         self._begun_unannounced += 1
         if self._begun_unannounced > 2:  # building the model is one
             raise RuntimeError("the epochs are not announced: give fit the callback FollowEpochs(batches)")
+
+    def _begun(self, index: int) -> Future[Batch] | None:
+        """What the workers make of a batch, who then go on with the next ones; None without workers."""
+        with self._lock:
+            if self._workers_pool is None:
+                return None
+            for number in range(index, min(index + self._ahead, len(self))):
+                if number not in self._waiting:
+                    self._waiting[number] = self._workers_pool.submit(self._make, self._epoch, number)
+            return self._waiting.pop(index)
 
     def _make(self, epoch: int, index: int) -> Batch:
         rng = np.random.default_rng((self._seed, epoch, index))
@@ -100,7 +111,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
 
 class FollowEpochs(keras.callbacks.Callback):
-    """Tells the batches which epoch it is, also when `fit` starts at a later one."""
+    """Tells the batches which epoch it is, also when `fit` starts at a later one, and when it is over."""
 
     def __init__(self, batches: TrainingBatches) -> None:
         super().__init__()
@@ -109,6 +120,10 @@ class FollowEpochs(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Before the first batch of an epoch is asked for."""
         self._batches.start_epoch(epoch)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """After the last epoch. Where an error ends `fit`, the threads end when the batches are forgotten."""
+        self._batches.end_workers()
 
 
 class ValidationBatches(keras.utils.PyDataset):

@@ -31,6 +31,10 @@ class HardNegatives:
         return len(self.case)
 
 
+NO_HARD_NEGATIVES = HardNegatives(np.zeros(0, np.intp), np.zeros((0, 3), np.intp), np.zeros(0))
+"""None."""
+
+
 def mine(
     cases: Sequence[PreparedCase],
     probability_of: Callable[[PreparedCase], NDArray[np.floating]],

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from shiva_cmb.dataset.prepare import PreparedCase
 from shiva_cmb.errors import UsageError
 from shiva_cmb.evaluation.lesion_set import LesionSet
-from shiva_cmb.training.sampling.hard_negatives import HardNegatives
+from shiva_cmb.training.sampling.hard_negatives import NO_HARD_NEGATIVES, HardNegatives
 from shiva_cmb.training.sampling.settings import SamplingSettings, Shape
 
 MARGIN = 0.125
 """Lesions lie at least this fraction of the patch's width from its border where there is room for it."""
 LESION_FREE_TRIES = 20
 """After so many draws a patch may hold a lesion although none was wanted: the case may be full of them."""
+EXTRA_PLANES = 2
+"""Brain mask and label, which lie behind the image channels in what `cut_patches` gives."""
 SMALLEST_SIZE_GROUP = 5
 """Fewer lesions of one size are joined with smaller ones, so that no giant fills a share of the patches."""
 MAX_VALIDATION_PATCHES = 128
@@ -66,7 +68,7 @@ class Sampler:
         """
         self._grid = _common_grid(cases, patch)
         self._cases, self._settings, self._patch = cases, settings, np.array(patch)
-        self._hard = hard_negatives
+        self._hard = hard_negatives if hard_negatives is not None else NO_HARD_NEGATIVES
         counts = np.array([len(case.lesions) for case in cases], np.intp)
         self._owner = np.repeat(np.arange(len(cases)), counts)
         boxes = [_boxes(case.lesions) for case in cases]
@@ -87,20 +89,22 @@ class Sampler:
 
     def around(self, rng: np.random.Generator, lesion: int) -> Place:
         """A patch around one of the lesions, numbered over all cases."""
-        if self._settings.placement == "centred":
-            corner = self._centred(rng, self._centre[lesion])
-        else:
-            corner = self._holding(rng, self._low[lesion], self._high[lesion], self._centre[lesion])
+        place = self._centred if self._settings.placement == "centred" else self._holding
+        corner = place(rng, self._low[lesion], self._high[lesion], self._centre[lesion])
         return self._place(int(self._owner[lesion]), corner)
 
     def elsewhere(self, rng: np.random.Generator) -> Place:
         """A patch that needs no lesion."""
-        place = self._any(rng)
+        pool = self._choose_pool(rng)
+        is_hard = len(pool.hard) > 0 and rng.random() < self._settings.hard_negative_fraction
+        draw = self._around_false_positive if is_hard else self._in_brain
+        place = draw(rng, pool)
         if self._settings.negatives == "lesion_free":
+            # Of the same pool and kind, or these would be seen less often than was asked for.
             for _ in range(LESION_FREE_TRIES):
                 if not self._has_lesion(place):
                     break
-                place = self._any(rng)
+                place = draw(rng, pool)
         return place
 
     @property
@@ -108,12 +112,12 @@ class Sampler:
         """Of all cases."""
         return len(self._owner)
 
-    def _any(self, rng: np.random.Generator) -> Place:
-        pool = self._choose_pool(rng)
-        if len(pool.hard) and self._hard and rng.random() < self._settings.hard_negative_fraction:
-            number = pool.hard[np.searchsorted(pool.hard_shares, rng.random(), side="right")]
-            voxel = self._hard.voxel[number]
-            return self._place(int(self._hard.case[number]), self._holding(rng, voxel, voxel, voxel))
+    def _around_false_positive(self, rng: np.random.Generator, pool: _Pool) -> Place:
+        number = pool.hard[np.searchsorted(pool.hard_shares, rng.random(), side="right")]
+        voxel = self._hard.voxel[number]
+        return self._place(int(self._hard.case[number]), self._holding(rng, voxel, voxel, voxel))
+
+    def _in_brain(self, rng: np.random.Generator, pool: _Pool) -> Place:
         case = int(rng.choice(pool.cases))
         first, last = self._cases[case].brain_box
         return self._place(case, rng.integers(first, last + 1) - self._patch // 2)
@@ -126,8 +130,6 @@ class Sampler:
         return self._with if rng.random() < rest else self._without
 
     def _pool(self, cases: NDArray[np.intp]) -> _Pool:
-        if self._hard is None or not len(self._hard):
-            return _Pool(cases, np.zeros(0, np.intp), np.zeros(0))
         hard = np.flatnonzero(np.isin(self._hard.case, cases))
         return _Pool(cases, hard, _cumulative(self._hard.peak[hard]))
 
@@ -139,8 +141,7 @@ class Sampler:
         centre: NDArray[np.intp],
     ) -> NDArray[np.intp]:
         """Anywhere with the whole lesion inside; along an axis on which it is too long, with its centre."""
-        fits = high - low < self._patch
-        low, high = np.where(fits, low, centre), np.where(fits, high, centre)
+        low, high = self._to_hold(low, high, centre)
         margin = np.minimum((MARGIN * self._patch).astype(np.intp), (self._patch - (high - low + 1)) // 2)
         first, last = (
             np.clip(edge, 0, self._grid - self._patch)
@@ -148,9 +149,25 @@ class Sampler:
         )
         return rng.integers(first, last + 1)
 
-    def _centred(self, rng: np.random.Generator, centre: NDArray[np.intp]) -> NDArray[np.intp]:
-        most = np.minimum(self._settings.jitter_voxels, self._patch // 2 - 1)
-        return centre - self._patch // 2 + rng.integers(-most, most + 1)
+    def _centred(
+        self,
+        rng: np.random.Generator,
+        low: NDArray[np.intp],
+        high: NDArray[np.intp],
+        centre: NDArray[np.intp],
+    ) -> NDArray[np.intp]:
+        """Like `_holding`, but near the middle."""
+        low, high = self._to_hold(low, high, centre)
+        middle, most = centre - self._patch // 2, self._settings.jitter_voxels
+        first, last = (np.clip(edge, high + 1 - self._patch, low) for edge in (middle - most, middle + most))
+        return rng.integers(first, last + 1)
+
+    def _to_hold(
+        self, low: NDArray[np.intp], high: NDArray[np.intp], centre: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """What has to be in the patch: the whole lesion; its centre along an axis on which it is too long."""
+        fits = high - low < self._patch
+        return np.where(fits, low, centre), np.where(fits, high, centre)
 
     def _place(self, case: int, corner: NDArray[np.intp]) -> Place:
         x, y, z = (int(edge) for edge in np.clip(corner, 0, self._grid - self._patch))
@@ -218,10 +235,10 @@ def validation_patches(
 
 def cut_patches(cases: Sequence[PreparedCase], places: Sequence[Place], patch: Shape) -> NDArray[np.float32]:
     """Images, then the brain mask, then the label: shape (places, x, y, z, channels + 2)."""
-    stack = np.empty((len(places), *patch, cases[0].image.shape[3] + 2), np.float32)
+    stack = np.empty((len(places), *patch, cases[0].image.shape[3] + EXTRA_PLANES), np.float32)
     for row, place in zip(stack, places, strict=True):
         box = tuple(slice(start, start + size) for start, size in zip(place.corner, patch, strict=True))
-        row[..., :-2] = cases[place.case].image[box]
+        row[..., :-EXTRA_PLANES] = cases[place.case].image[box]
         row[..., -2] = cases[place.case].brain[box]
         row[..., -1] = cases[place.case].label[box]
     return stack

@@ -30,7 +30,8 @@ class SamplingSettings:
     steps_per_epoch: int = 50
     """Batches per epoch."""
     lesion_fraction: float = 0.7
-    """Share of the patches cut around a lesion (of whole volumes: that come from a case with lesions)."""
+    """Share of the patches cut around a lesion. Of whole volumes: share that is drawn among the cases with
+    lesions, while the others are drawn among all cases."""
     lesion_choice: LesionChoice = "lesion"
     """Of a case's lesions, each alike (`lesion`), in proportion to its voxels (`voxel`: large ones more
     often), or small lesions as often as large ones over all cases (`size`)."""
@@ -44,7 +45,8 @@ class SamplingSettings:
     """Where in its patch a lesion lies: whole and at a random place (`anywhere`), or in the middle up to
     `jitter_voxels` (`centred`)."""
     jitter_voxels: int = 0
-    """Largest shift of a centred lesion along each axis; it never leaves the patch."""
+    """Largest shift of a centred lesion along each axis. It stays whole in the patch; along an axis on which
+    it is too long, its middle does."""
     negatives: Negatives = "any"
     """Whether the patches without a target may hold a lesion by chance."""
     hard_negative_fraction: float = 0.0
@@ -147,9 +149,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """What the published ways change in `SamplingSettings`: whole volumes (SHIVA-CMB); patches in proportion to
-classes; every lesion as often as any other, small ones as large ones; as many crops with as without a lesion;
-crops about each lesion with a random shift. Published crops about a lesion that left the volume were dropped:
-here they are moved inside."""
+classes; small lesions as often as large ones, whichever case they are in; as many crops with as without a
+lesion; crops about each lesion with a random shift. Published crops about a lesion that left the volume were
+dropped: here they are moved inside."""
 
 
 def patch_stages(settings: SamplingSettings, epochs: int) -> tuple[tuple[int, int, Shape | None], ...]:

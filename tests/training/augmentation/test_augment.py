@@ -143,6 +143,35 @@ def test_it_runs_compiled_on_jax() -> None:
     subprocess.run([sys.executable, "-c", JAX_PROGRAM], check=True, env=environment)
 
 
+ON_TWO_DEVICES = """
+import numpy as np, tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from shiva_cmb.training.augmentation.augment import Augment
+from shiva_cmb.training.augmentation.settings import AugmentationSettings, GaussianNoise
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+stack = tf.zeros((2, 8, 8, 8, 3))
+settings = AugmentationSettings(gaussian_noise=GaussianNoise(1.0, std_fraction=(0.1, 0.2)))
+with strategy.scope():
+    layer = Augment(settings, 1, (1.0, 1.0, 1.0), seed=5)
+    layer.build(stack.shape)
+run = tf.function(lambda: strategy.run(lambda: layer(stack, training=True)))
+seen = [sample.numpy().tobytes() for _ in range(3) for one in run().values for sample in one]
+alone = Augment(settings, 1, (1.0, 1.0, 1.0), seed=5)
+expected = [sample.numpy().tobytes() for sample in alone(stack, training=True)]
+assert len(set(seen)) == len(seen) == 12, "devices draw the same"
+assert seen[:2] == expected, "the first draws otherwise than one alone"
+"""
+
+
+@pytest.mark.slow
+def test_devices_that_share_a_batch_draw_different_changes() -> None:
+    """In a fresh process, which can still divide the processor."""
+    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_fractions_are_meant_between_air_and_brightest_brain() -> None:
     settings = AugmentationSettings(inversion=Inversion(1.0))
     stack = np.random.default_rng(0).random((2, 4, 4, 4, 3), dtype=np.float32)

@@ -8,7 +8,7 @@ import pytest
 from shiva_cmb.cli.main import main
 from shiva_cmb.ensemble.bundle import FoldFile, open_bundle, write_bundle
 from shiva_cmb.ensemble.descriptor import ShivaCmbPart
-from shiva_cmb.errors import UsageError
+from shiva_cmb.errors import DataError, UsageError
 from shiva_cmb.imaging import read_volume, write_volume
 from shiva_cmb.reporting import evaluation_report
 from shiva_cmb.training.calibration.choose import (
@@ -36,16 +36,20 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_plots")
 def test_the_figures_are_those_of_the_evaluate_command(
-    calibration: Calibration, table: Path, networks: list[Path], tmp_path: Path
+    calibration: Calibration,
+    table: Path,
+    networks: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     part = ShivaCmbPart(operating_point=calibration.point, metrics=calibration.figures)
     bundle = write_bundle(tmp_path / "model", [FoldFile(path) for path in networks], part)
     assert open_bundle(bundle.folder).part.operating_point == calibration.point
     program, *arguments = evaluate_command(table, bundle.folder, VALUES)
     assert program == "shiva-cmb"
-    more = ["-o", str(tmp_path / "out"), "--no-gallery", "--processes", "1"]
-    assert main([*arguments, *more]) == 0
-    found = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert main([*arguments, "--no-gallery", "--processes", "1"]) == 0
+    found = json.loads((tmp_path / "figures/metrics.json").read_text())
     for name in ("sensitivity", "precision", "f1", "fp_per_scan"):
         given = found["detection"]["micro"][name]
         ours = [calibration.figures[f"{name}{end}"] for end in ("", "_low", "_high")]
@@ -67,10 +71,11 @@ def test_figures_by_hand(calibration: Calibration) -> None:
     assert figures["f1"] == pytest.approx(2 * 8 / (2 * 8 + 4 + 3))
     assert figures["f1_low"] is not None
     assert figures["f1_low"] <= figures["f1"] <= (figures["f1_high"] or 0)
-    text = calibration_text(calibration)
+    text = calibration_text(calibration, ("shiva-cmb", "evaluate", "--truth", "a table"))
     assert "sensitivity                0.73" in text
+    assert "best epoch was chosen on the cases" in text
+    assert "  shiva-cmb evaluate --truth 'a table'\n" in text
     assert "Not for clinical use" in text
-    json.dumps(calibration.as_dict(), allow_nan=False)
 
 
 def test_nested_figures_use_points_of_the_other_folds(
@@ -97,6 +102,20 @@ def test_nested_figures_use_points_of_the_other_folds(
     single = calibrate(write_case_table(tmp_path / "one.tsv", own_fold), values=VALUES, note=lambda _: None)
     assert "nested_f1" not in single.figures
     assert single.figures["f1"] == figures["f1"]
+
+
+@pytest.mark.parametrize("broken", ["probability", "truth"])
+def test_what_cannot_be_read_does_not_count_as_nothing_found(
+    maps: tuple[OutOfFoldCase, ...], tmp_path: Path, broken: str
+) -> None:
+    file = tmp_path / "half.nii.gz"
+    file.write_bytes(getattr(maps[1], broken).read_bytes()[:200])
+    half = replace(maps[1], probability=file) if broken == "probability" else replace(maps[1], truth=file)
+    table = write_case_table(tmp_path / "cases.tsv", [maps[0], half])
+    with pytest.raises(
+        DataError, match=r"^1 of 2 cases cannot be judged, the first is site A/2: .*half\.nii"
+    ):
+        calibrate(table, values=VALUES, note=lambda _: None)
 
 
 def test_a_wanted_rate_of_false_alarms_is_kept(table: Path) -> None:
@@ -128,7 +147,7 @@ def test_where_nothing_is_found_the_default_point_stays(
     )
     assert any("the default operating point is kept" in line for line in notes)
     assert found.figures["sensitivity"] == (0 if lesions else None)
-    assert "undefined" in calibration_text(found)
+    assert "undefined" in calibration_text(found, ())
     ShivaCmbPart(operating_point=found.point, metrics=found.figures)
 
 

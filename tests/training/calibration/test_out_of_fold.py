@@ -1,17 +1,26 @@
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from shiva_cmb.dataset.cases import Case
+from shiva_cmb.dataset.labels import LabelValues, label_to_model_grid
 from shiva_cmb.ensemble import load_ensemble
 from shiva_cmb.ensemble.bundle import FoldFile, write_bundle
 from shiva_cmb.evaluation import pair_cases
-from shiva_cmb.imaging import read_volume
+from shiva_cmb.imaging import read_volume, write_volume
 from shiva_cmb.prediction import predict
 from shiva_cmb.training.calibration import out_of_fold
-from shiva_cmb.training.calibration.out_of_fold import OutOfFoldCase, out_of_fold_maps, safe_name
+from shiva_cmb.training.calibration.choose import calibrate
+from shiva_cmb.training.calibration.out_of_fold import (
+    OutOfFoldCase,
+    out_of_fold_maps,
+    safe_name,
+    write_case_table,
+)
 from tests.training.calibration.conftest import KERAS, make_map_settings
 
 
@@ -35,6 +44,39 @@ def test_labels_are_written_as_training_understands_them(
     label, truth = read_volume(cases[0].label).data, read_volume(maps[0].truth).data
     assert set(np.unique(label)) == {0, 3, 5, 7}
     np.testing.assert_array_equal(truth, np.select([label == 3, label == 7], [1, 2]))
+
+
+@pytest.mark.parametrize("kind", ["soft", "numbered", "ignored"])
+def test_training_and_calibration_see_the_same_lesions(
+    kind: str, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = read_volume(cases[0].images[0])
+    label = np.zeros(image.shape, np.float32)
+    label[25, 15, 30], label[35, 20, 40] = (0.6, 0.7) if kind == "soft" else (1, 2)
+    label[26, 15, 30] = 0.4 if kind == "soft" else 3  # touches the first one
+    label[30:32, 10:12, 30:32] = -1 if kind == "ignored" else 0
+    values = LabelValues(ignore=(-1,) if kind == "ignored" else ())
+    case = replace(cases[0], label=tmp_path / "label.nii.gz")
+    write_volume(image.with_data(label), case.label)
+    how = replace(make_map_settings(tmp_path / "maps"), values=values)
+    nothing = SimpleNamespace(probability=image.with_data(np.zeros(image.shape, np.float32)))
+    monkeypatch.setattr(out_of_fold, "predict", lambda images, **_: nothing)
+    monkeypatch.setattr(out_of_fold, "_one_fold", lambda *_: object())
+    (fold := tmp_path / "fold.h5").write_bytes(b"not looked into")
+    monkeypatch.setattr(out_of_fold, "fold_sources", lambda paths: (SimpleNamespace(sha256="0"),))
+    table = write_case_table(tmp_path / "maps/cases.tsv", out_of_fold_maps(0, fold, [case], how))
+    trained = label_to_model_grid(read_volume(case.label), image.grid, "label", values=values)
+    assert len(trained.lesions) == 2
+    assert calibrate(table, values=values, note=lambda _: None).figures["lesions"] == 2
+
+
+def test_free_columns_may_have_any_name(maps: tuple[OutOfFoldCase, ...], tmp_path: Path) -> None:
+    names = ["fold", "table_fold", "Fold", "site", "SITE", "mask ", "a,b;c\td", ""]
+    columns = {name: f"value {number}" for number, name in enumerate(names)}
+    table = write_case_table(tmp_path / "cases.tsv", [replace(maps[0], columns=columns)])
+    (case,) = pair_cases(table, table, note=pytest.fail).cases
+    assert case.columns["fold"] == "0"
+    assert set(columns.values()) <= set(case.columns.values())
 
 
 def test_a_case_without_a_mask_gets_the_one_predict_would_use(
@@ -92,6 +134,12 @@ def test_maps_are_made_again_only_where_something_changed(
     assert made[3:] == [two[1].images[0]]
     out_of_fold_maps(0, networks[1], two, how, note=pytest.fail)  # other weights
     assert len(made) == 6
+    first[1].truth.write_bytes(first[1].truth.read_bytes()[:-9])  # a full disk, a broken copy
+    first[0].probability.write_bytes(first[1].probability.read_bytes())
+    out_of_fold_maps(0, networks[1], two, how, note=pytest.fail)
+    assert len(made) == 8
+    out_of_fold_maps(0, networks[1], two, how, note=pytest.fail)
+    assert len(made) == 8
     assert not [path.name for path in how.folder.iterdir() if path.name.startswith(".")]
 
 

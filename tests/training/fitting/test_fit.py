@@ -1,7 +1,7 @@
 """Every architecture learns on patches and is saved for the whole grid, alone."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from shiva_cmb.networks import (
     PlainUNet,
     ResidualUNet,
     SegResNet,
+    ShivaUNet,
     build_network,
 )
 from shiva_cmb.training import TrainingSettings, settings_from
@@ -31,11 +32,16 @@ from shiva_cmb.training.fitting import at_work
 from shiva_cmb.training.fitting.fit import FitOptions, FitResult, FoldJob, fit_fold
 from shiva_cmb.training.fitting.losses import training_loss
 from shiva_cmb.training.fitting.model import FIRST_PROBABILITY, start_from_rarity
+from shiva_cmb.training.sampling.hard_negatives import NO_HARD_NEGATIVES, HardNegatives
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
 
 SHAPE = (13, 19, 11)
 NETWORKS: dict[str, NetworkSettings] = {
+    "shiva": ShivaUNet(first_filters=4, levels=2, convs=1, growth=1.5, dropout=0.0, head_filters=2),
+    "shiva_residual": ShivaUNet(
+        first_filters=4, levels=2, growth=1.5, residual=True, dropout=0.0, pool_deepest=False, head_filters=0
+    ),
     "plain": PlainUNet(filters=(4, 6)),
     "residual": ResidualUNet(filters=(4, 6, 8), encoder_convs=2, decoder_convs=1, deep_supervision=1),
     "monai": MonaiUNet(filters=(4, 6)),
@@ -73,8 +79,8 @@ def settings_for(network: NetworkSettings, **names: Any) -> TrainingSettings:
         "network": {"name": network.architecture, **network.as_arguments()},
         "augmentation": "none",
         "epochs": 2,
-        "steps_per_epoch": 3,
-        "batch_size": 6,
+        "steps_per_epoch": 2,
+        "batch_size": 4,
         "learning_rate": 1e-2,
     }
     return settings_from(usual | names)
@@ -85,7 +91,7 @@ def fit(folder: Path, settings: TrainingSettings, init: Path | None = None) -> t
     rows: list[Mapping[str, float]] = []
     folder.mkdir(exist_ok=True)
     job = FoldJob(folder, [dots("a", 0), dots("b", 1)], [dots("c", 2)], seed=0, init=init)
-    notes = pytest.fail if init is None else [].append
+    notes = pytest.fail if init is None else list[str]().append
     return fit_fold(job, settings, FitOptions(), rows.append, notes), rows
 
 
@@ -130,7 +136,7 @@ def test_untrained_outputs_are_near_the_first_probability(name: str) -> None:
     assert (means < FIRST_PROBABILITY * 10).all()
 
 
-def going_astray(monkeypatch: pytest.MonkeyPatch, rate: float) -> TrainingSettings:
+def going_astray(monkeypatch: pytest.MonkeyPatch, rate: float, **names: Any) -> TrainingSettings:
     """Settings of three epochs of three batches, of which the last goes astray."""
     steps = keras.optimizers.schedules.PiecewiseConstantDecay([5], [1e-2, rate])
     monkeypatch.setattr(at_work, "make_optimizer", lambda *_: keras.optimizers.Adam(steps))
@@ -141,6 +147,7 @@ def going_astray(monkeypatch: pytest.MonkeyPatch, rate: float) -> TrainingSettin
         epochs=3,
         steps_per_epoch=3,
         batch_size=1,
+        **names,
     )
 
 
@@ -159,10 +166,11 @@ def test_the_best_weights_are_the_saved_ones(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("metric", ["loss", "lesion_f1"])
 def test_a_fold_that_goes_astray_names_its_last_good_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = going_astray(monkeypatch, 1e30)
+    settings = going_astray(monkeypatch, 1e30, metric=metric)
     with pytest.raises(DataError, match="in epoch 3: try a tenth of the learning rate") as caught:
         fit(tmp_path / "fold_0", settings)
     message = str(caught.value)
@@ -201,13 +209,30 @@ def test_patches_grow_and_false_positives_are_looked_for(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("freeze_epochs", [None, 1])
-def test_frozen_parts_stay_as_they_are_until_they_thaw(freeze_epochs: int | None, tmp_path: Path) -> None:
+def test_frozen_parts_stay_as_they_are_until_they_thaw(
+    freeze_epochs: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """False positives are looked for right then, when there are no averages of the thawed weights yet."""
+    maps = []
+
+    def look(_: Any, predict: Callable[[PreparedCase], Any], *__: Any) -> HardNegatives:
+        maps.append(predict(dots("d", 3)))
+        return NO_HARD_NEGATIVES
+
+    monkeypatch.setattr(at_work, "mine", look)
     source = tmp_path / "source.h5"
     network = NETWORKS["plain"]
     keras.utils.set_random_seed(9)
     build_network(network.architecture, network.as_arguments(), (*SHAPE, 1)).save(source)
     settings = settings_for(
-        network, init=str(source), freeze=["encoder"], freeze_epochs=freeze_epochs, batch_size=2
+        network,
+        init=str(source),
+        freeze=["encoder"],
+        freeze_epochs=freeze_epochs,
+        batch_size=2,
+        hard_negative_fraction=0.5,
+        mine_every_epochs=1,
+        ema=0.5,
     )
     result, _ = fit(tmp_path / "fold_0", settings, source)
     before, after = (keras.models.load_model(path, compile=False) for path in (source, result.path))
@@ -224,3 +249,5 @@ def test_frozen_parts_stay_as_they_are_until_they_thaw(freeze_epochs: int | None
     assert all(encoder) if freeze_epochs else not any(encoder)
     assert all(value for name, value in changed.items() if not name.startswith("enc"))
     assert result.transfer is not None
+    (mined,) = maps
+    assert mined.std() > 0  # a network of zeros says the same everywhere

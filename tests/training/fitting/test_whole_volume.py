@@ -1,6 +1,7 @@
 """Whole volumes are judged lesion by lesion, as `evaluate` would."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,16 @@ def test_ignored_voxels_count_neither_way() -> None:
     found = figures(case)
     assert found["val_lesion_f1"] == found["val_dice"] == 1
     assert found["val_fp_per_scan"] == 0
+
+
+def test_what_lies_outside_the_brain_is_dropped_as_in_predictions() -> None:
+    case = case_of([HIT], [HIT, FALSE])
+    assert figures(case)["val_fp_per_scan"] == 1
+    brain = np.ones(SHAPE, np.uint8)
+    brain[FALSE[0] + 1 :] = 0  # half of the false alarm
+    found = figures(replace(case, brain=brain))
+    assert found["val_fp_per_scan"] == 0
+    assert found["val_lesion_precision"] == found["val_lesion_f1"] == 1
 
 
 def test_bleeds_that_touch_are_two() -> None:

@@ -1,5 +1,7 @@
 """What Keras is given: decided by the seed and the epoch alone, however it is asked for."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -25,11 +27,12 @@ def batches_of(epoch: int, seed: int = 5) -> list[np.ndarray]:
 @pytest.mark.parametrize("patch", [PATCH, GRID])
 def test_images_and_labels_are_cut_alike(patch: tuple[int, int, int]) -> None:
     stack, dummy = TrainingBatches(CASES, SETTINGS, patch, 1)[0]
-    assert stack.shape == (2, *patch, 2)
+    assert stack.shape == (2, *patch, 3)
     assert dummy.shape == (2, 1, 1, 1, 1)
     assert stack.dtype == dummy.dtype == np.float32
-    np.testing.assert_array_equal(stack[..., 0], stack[..., 1])
-    assert stack.any()
+    np.testing.assert_array_equal(stack[..., 0], stack[..., 2])
+    assert stack[..., 2].any()
+    assert (stack[..., 1] == 1).all()  # the brain
 
 
 def test_the_seed_the_epoch_and_the_number_decide() -> None:
@@ -88,6 +91,16 @@ def test_fit_resumed_at_an_epoch_sees_what_it_would_have_seen() -> None:
     np.testing.assert_array_equal(fit(2, epochs=3, first=2), batches_of(2))
 
 
+def test_the_workers_end_with_the_fit() -> None:
+    before = set(threading.enumerate())
+    batches = TrainingBatches(CASES, SETTINGS, PATCH, 5, workers=3)
+    _ = batches[0]
+    assert len(set(threading.enumerate()) - before) == 3
+    FollowEpochs(batches).on_train_end()
+    assert set(threading.enumerate()) == before
+    np.testing.assert_array_equal([batches[index][0] for index in range(5)], batches_of(0))
+
+
 def test_a_fit_that_would_repeat_its_first_epoch_is_refused() -> None:
     batches = TrainingBatches(CASES, SETTINGS, PATCH, 5)
     model = keras.Sequential([Recorder()])
@@ -107,7 +120,7 @@ def test_validation_batches_stay_the_same_and_have_one_size() -> None:
     first, second = (ValidationBatches(CASES, SETTINGS, PATCH, 3) for _ in range(2))
     assert len(first) == 5
     for index in range(len(first)):
-        assert first[index][0].shape == (2, *PATCH, 2)
+        assert first[index][0].shape == (2, *PATCH, 3)
         np.testing.assert_array_equal(first[index][0], second[index][0])
     assert all((patch[..., -1] == 1).any() for patch in first[0][0])
     assert 2 in first[0][0][..., -1] or any(2 in first[k][0][..., -1] for k in range(len(first)))

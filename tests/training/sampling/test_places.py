@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shiva_cmb.errors import UsageError
 from shiva_cmb.training.sampling.hard_negatives import HardNegatives
 from shiva_cmb.training.sampling.places import (
+    Place,
     Sampler,
     cut_patches,
     lesion_weights,
@@ -73,6 +74,26 @@ def test_centred_patches_are_moved_inside_and_keep_the_centre(seed: int, jitter:
     assert ((centres >= first) & (centres < first + patch)).all(axis=1).any()
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 1000),
+    jitter=st.integers(0, 40),
+    corner=st.tuples(*[st.integers(0, n - 1) for n in GRID]),
+    size=st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 20)),
+)
+def test_centred_lesions_stay_whole_where_they_fit(
+    seed: int, jitter: int, corner: tuple[int, int, int], size: tuple[int, int, int]
+) -> None:
+    case = make_case("one", [(corner, size)])
+    chosen = replace(DEFAULTS, lesion_fraction=1.0, placement="centred", jitter_voxels=jitter)
+    first = Sampler([case], chosen, (8, 8, 8)).draw(np.random.default_rng(seed)).corner
+    ends = np.minimum(np.add(corner, size), GRID)  # boxes are cut off at the border of the grid
+    for axis in range(3):
+        if ends[axis] - corner[axis] <= 8:
+            assert first[axis] <= corner[axis]
+            assert ends[axis] <= first[axis] + 8
+
+
 def test_no_jitter_puts_the_lesion_in_the_middle() -> None:
     case = make_case("middle", [((10, 12, 11), ONE)])
     chosen = replace(DEFAULTS, lesion_fraction=1.0, placement="centred")
@@ -83,9 +104,11 @@ def drawn(cases: list, chosen: SamplingSettings, n: int = 2000) -> list[tuple[in
     """Case and whether there is a lesion, for small patches far from each other."""
     sampler, rng = Sampler(cases, chosen, (8, 8, 8)), np.random.default_rng(0)
     places = [sampler.draw(rng) for _ in range(n)]
-    return [
-        (place.case, bool((cut_patches(cases, [place], (8, 8, 8))[..., -1] == 1).any())) for place in places
-    ]
+    return [(place.case, shows_lesion(cases, place)) for place in places]
+
+
+def shows_lesion(cases: list, place: Place) -> bool:
+    return bool((cut_patches(cases, [place], (8, 8, 8))[..., -1] == 1).any())
 
 
 def test_every_case_with_lesions_is_as_likely_as_the_next() -> None:
@@ -114,6 +137,29 @@ def test_patches_elsewhere_come_from_every_case_and_lesions_are_avoided() -> Non
     assert any(lesion for _, lesion in anywhere)
     free = drawn(cases, replace(DEFAULTS, lesion_fraction=0.0, negatives="lesion_free"), 400)
     assert not any(lesion for _, lesion in free)
+
+
+def test_avoiding_lesions_leaves_the_other_shares_as_they_are() -> None:
+    """Cases so full of lesions that half of the first draws show one."""
+    full = [((x, y, z), ONE) for x in (3, 16) for y in (3, 12, 20) for z in (3, 18)]
+    cases = [make_case("one", full), make_case("other", full), make_case("none"), make_case("nothing")]
+    chosen = replace(DEFAULTS, lesion_fraction=0.3, lesion_case_fraction=0.8, negatives="lesion_free")
+    assert np.mean([lesion for _, lesion in drawn(cases, replace(chosen, negatives="any"))]) > 0.5
+    seen = drawn(cases, chosen)
+    assert np.mean([case < 2 for case, _ in seen]) == pytest.approx(0.8, abs=0.03)
+    assert np.mean([lesion for _, lesion in seen]) == pytest.approx(0.3, abs=0.03)
+
+
+def test_false_positives_beside_a_lesion_are_tried_again() -> None:
+    cases = [make_case("one", [((10, 12, 11), ONE)])]
+    beside = (14, 12, 11)  # about half of the patches around it show the lesion too
+    hard = HardNegatives(np.array([0]), np.array([beside]), np.array([0.9]))
+    chosen = replace(DEFAULTS, lesion_fraction=0.0, hard_negative_fraction=0.5, negatives="lesion_free")
+    sampler, rng = Sampler(cases, chosen, (8, 8, 8), hard), np.random.default_rng(0)
+    places = [sampler.draw(rng) for _ in range(1000)]
+    assert not any(shows_lesion(cases, place) for place in places)
+    held = [all(c <= at < c + 8 for c, at in zip(place.corner, beside, strict=True)) for place in places]
+    assert np.mean(held) == pytest.approx(0.52, abs=0.05)
 
 
 def test_a_lesion_that_fills_the_case_ends_the_search_for_free_places() -> None:
