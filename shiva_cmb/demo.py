@@ -39,7 +39,7 @@ QUICK = {
         "activation": "relu",
     },
 }
-"""A small network that learns plain dark dots in half a minute a fold on two cores."""
+"""A small network that learns plain dark dots in about a minute a fold on two cores."""
 NEAR_MM = 3.0
 """A lesion and a bleed that lie closer than this are the same one: larger than half of the largest bleed."""
 

@@ -58,10 +58,8 @@ class _FoldTable:
 
     def __init__(self, settings: "TrainingSettings") -> None:
         self._settings = settings
-        self._monitored, self._mode = settings.fitting.monitored
         self._step = "reading the cases"
         self._last: dict[int, EpochReport] = {}
-        self._best: dict[int, tuple[float, int]] = {}
         self._began: dict[int, tuple[float, int]] = {}
 
     def on_case(self, done: int, total: int) -> None:
@@ -73,12 +71,6 @@ class _FoldTable:
     def on_epoch(self, report: "EpochReport") -> None:
         self._last[report.fold] = report
         self._began.setdefault(report.fold, (time.monotonic(), report.epoch))
-        value = report.figures.get(self._monitored)
-        best = self._best.get(report.fold)
-        if value is not None and (
-            best is None or ((value < best[0]) == (self._mode == "min") and value != best[0])
-        ):
-            self._best[report.fold] = (value, report.epoch)
 
     def render(self) -> Any:
         from rich.table import Table
@@ -93,9 +85,10 @@ class _FoldTable:
                 table.add_row(str(fold), "-", *("" for _ in shown), "", "")
                 continue
             figures = [f"{report.figures[n]:.4g}" if n in report.figures else "" for n in shown]
-            best = f"{self._best[fold][1]} ({self._best[fold][0]:.4g})" if fold in self._best else ""
             epochs = f"{report.epoch}/{self._settings.fitting.epochs}"
-            table.add_row(str(fold), epochs, *figures, best, self._time_left(fold, report.epoch))
+            table.add_row(
+                str(fold), epochs, *figures, str(report.best_epoch), self._time_left(fold, report.epoch)
+            )
         return table
 
     def _time_left(self, fold: int, epoch: int) -> str:

@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from shiva_cmb.dataset.cases import Case, Dataset
 from shiva_cmb.dataset.fingerprint import image_fingerprint
 from shiva_cmb.dataset.folds import leaks, read_folds
-from shiva_cmb.dataset.labels import LabelValues
+from shiva_cmb.dataset.labels import LabelValues, named_values, require_label
 from shiva_cmb.dataset.report import CaseFacts, DatasetReport, Finding, LesionFacts, Severity
-from shiva_cmb.errors import ShivaCmbError
+from shiva_cmb.errors import DataError, ShivaCmbError
 from shiva_cmb.evaluation.lesion_set import LesionSet, lesions_of_labels, lesions_of_mask
 from shiva_cmb.imaging import Grid, Volume, align_mask, check_image, read_volume
 from shiva_cmb.imaging.alignment import MASK_THRESHOLD
 from shiva_cmb.lesions.neighbours import neighbours
 from shiva_cmb.parallel import Progress, run_cases
 
-MOST_VALUES = 8
-"""So many values of a label are named."""
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 _CASE_PROBLEMS = (ShivaCmbError, OSError, MemoryError)
 
@@ -106,7 +104,7 @@ def _examine(case: Case, channels: Sequence[str], values: LabelValues) -> _Exami
     if label is not None:
         brain = _brain_on(label.grid, mask, str(case.mask), result)
         if np.isfinite(label.data).all():
-            _check_values(label, values, result)
+            _check_values(label, values, case.label.name, result)
             lesions = lesions_of_mask(values.lesions_in(label.data), label.grid)
             result.facts = replace(result.facts, lesions=_facts_of(lesions, brain, result))
         else:
@@ -171,12 +169,18 @@ def _brain_on(grid: Grid, mask: Volume | None, name: str, result: _Examined) -> 
         return None
 
 
-def _check_values(label: Volume, values: LabelValues, result: _Examined) -> None:
-    found = np.unique(label.data)
+def _check_values(label: Volume, values: LabelValues, name: str, result: _Examined) -> None:
+    try:
+        require_label(label.data, values, name)  # what training would refuse
+    except DataError as error:
+        result.add("error", "label values", str(error))
+        return
+    found, named = np.unique(label.data), named_values(label.data)
     known = values.lesions_in(found) | values.ignored_in(found) | (found == 0)
-    named = ", ".join(f"{value:g}" for value in found[:MOST_VALUES])
-    named += f" and {len(found) - MOST_VALUES} others" if len(found) > MOST_VALUES else ""
-    if not values.lesion:
+    if not values.lesion and (found != np.rint(found)).any():
+        message = f"the label is a soft mask, it holds {named}: it is cut above one half"
+        result.add("warning", "label values", message)
+    elif not values.lesion:
         lesion = found[values.lesions_in(found)]
         if len(lesion) > 1 or not known.all():
             if _is_numbered(label, values):

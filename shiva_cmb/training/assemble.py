@@ -29,8 +29,6 @@ from shiva_cmb.training.fitting.state import FOLD_NAME
 from shiva_cmb.training.train import Training
 
 CALIBRATED_NAME = "calibrated.h5"
-PLAIN_MAPS_NAME = "out_of_fold_plain"
-"""Folder beside the final maps, for those that a temperature is fitted to; gone at the end."""
 
 
 def assemble(training: Training) -> None:
@@ -52,7 +50,7 @@ def assemble(training: Training) -> None:
     part = _part(training)
     paths = [run.fold(number) / FOLD_NAME for number in range(settings.folds)]
     temperature = None
-    plain_maps = run.maps.with_name(PLAIN_MAPS_NAME)
+    plain_maps = run.plain_maps
     if settings.calibration.temperature:
         table = _maps(training, part, paths, plain_maps)
         step("fitting the temperature")

@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from shiva_cmb.training.train import RunOptions
 
 
-def check_request(cases: Sequence[Case], settings: TrainingSettings, options: "RunOptions") -> None:
+def check_request(
+    cases: Sequence[Case], settings: TrainingSettings, options: "RunOptions", *, begun: bool = False
+) -> None:
     """Refuse what can be seen to fail before any work.
+
+    Args:
+        cases: all of them.
+        settings: what is trained.
+        options: how.
+        begun: whether a training is gone on with, whose folds and first weights are there.
 
     Raises:
         UsageError: if settings and options do not go together, or name what is not there.
@@ -32,10 +40,15 @@ def check_request(cases: Sequence[Case], settings: TrainingSettings, options: "R
             f"the case {wrong[0].name} has {len(wrong[0].images)} images, the network takes "
             f"{len(settings.channels)} ({', '.join(settings.channels)})"
         )
-    if settings.sampling.batch_size % options.replicas:
-        raise UsageError(
-            f"batch_size: {settings.sampling.batch_size} cannot be shared by {options.replicas} devices"
-        )
+    replicas = settings.fitting.replicas
+    if settings.sampling.batch_size % replicas:
+        raise UsageError(f"batch_size: {settings.sampling.batch_size} cannot be shared by {replicas} devices")
+    if replicas > 1:
+        if options.devices:
+            raise UsageError("devices: give each fold a device, or each batch several (replicas), not both")
+        from shiva_cmb.training.fitting.devices import require_replicas
+
+        require_replicas(replicas)
     if options.devices:
         from shiva_cmb.training.several_devices import require_devices
 
@@ -46,6 +59,8 @@ def check_request(cases: Sequence[Case], settings: TrainingSettings, options: "R
         from shiva_cmb.training.fitting.devices import require_precision
 
         require_precision(settings.fitting.precision)
+    if begun:
+        return
     init = settings.initial.init
     if init is not None and not Path(init).exists():
         raise UsageError(f"init: {init} does not exist: name a model's folder or a Keras file")
@@ -149,5 +164,6 @@ def require_unchanged(run: Run, digests: Mapping[str, str]) -> None:
     if changed:
         raise DataError(
             f"the images, labels or masks of {len(changed)} cases are not those that {run.output} was begun"
-            f" with, for example {changed[0]}: begin anew in another folder"
+            f" with (or were prepared by other versions of the libraries), for example {changed[0]}: begin"
+            " anew in another folder"
         )

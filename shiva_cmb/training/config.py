@@ -28,7 +28,6 @@ RUN_NAMES = (
     "cache",
     "processes",
     "workers",
-    "replicas",
     "devices",
     "tensorboard",
 )
@@ -61,7 +60,8 @@ def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None
     if "scaling" in given:
         scaling = given.pop("scaling")
         scaling = scaling if isinstance(scaling, Mapping) else {"scheme": scaling}
-        changes["scaling"] = _changed(Scaling(), scaling, "scaling")
+        scheme = Scaling() if "scheme" in scaling else base.scaling
+        changes["scaling"] = _changed(scheme, scaling, "scaling")
     for name, field in _VALUES.items():
         if name in given:
             values = changes.get("values", base.values)

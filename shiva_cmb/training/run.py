@@ -1,6 +1,7 @@
 """A training on disk: what it is of, how far it is, and what it has made so far."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shiva_cmb.dataset.cases import Case
-from shiva_cmb.errors import DataError, OutputError, UsageError
+from shiva_cmb.errors import DataError, OutputError, ShivaCmbError, UsageError
 from shiva_cmb.files import plain, replacing, require_writable_folder, write_json
 from shiva_cmb.training.config import as_names, differences, settings_from
 from shiva_cmb.training.fitting.state import FOLD_NAME, STATE_NAME
@@ -24,6 +25,8 @@ FOLDS_NAME = "folds.json"
 FINGERPRINTS_NAME = "fingerprints.json"
 RESULT_NAME = "result.json"
 _MODEL_NAME = "model_info.json"
+MOMENT_S = 1.0
+"""Another process may look for a moment whether somebody is at work."""
 
 Content = TypeVar("Content")
 
@@ -70,6 +73,11 @@ class Run:
     def maps(self) -> Path:
         """Probability maps of the cases, each by a network that was not trained on it."""
         return self.folder / "out_of_fold"
+
+    @property
+    def plain_maps(self) -> Path:
+        """The same before a temperature was fitted."""
+        return self.folder / "out_of_fold_plain"
 
     @property
     def evaluation(self) -> Path:
@@ -126,7 +134,7 @@ class Run:
 
         lock = FileLock(self.folder / f".{what}.lock", timeout=0)
         try:
-            lock.acquire()
+            lock.acquire(timeout=0 if waiting else MOMENT_S)
         except Timeout:
             if waiting is None:
                 raise UsageError(
@@ -189,32 +197,39 @@ def require_usable(run: Run, *, join: bool) -> None:
         require_writable_folder(run.folder if run.folder.exists() else run.output.parent)
 
 
-def begin(output: Path, settings: TrainingSettings, cases: Sequence[Case], *, join: bool) -> Run:
-    """Start a training, or take up one that was stopped. One that has not come to its first fold begins anew.
+def begin(run: Run, settings: TrainingSettings, cases: Sequence[Case], *, new_folds: bool = False) -> None:
+    """Start a training, or take up one that was stopped.
+
+    One that has not come to the end of an epoch begins anew if it is given other settings or cases.
 
     Args:
-        output: the model's folder.
+        run: the folder, which is usable: see `require_usable`.
         settings: what is trained.
         cases: of the dataset.
-        join: whether a training that is there already is gone on with.
+        new_folds: whether folds are given; they replace others as long as nothing was trained.
 
     Raises:
-        OutputError: if something else is there, or nothing can be written.
         UsageError: if the settings differ from those it was begun with; the message names them.
         DataError: if the cases do.
     """
-    run = Run(output.absolute())
-    require_usable(run, join=join)
     if run.must_be_kept:
         require_same(run, settings, cases)
-        return run
+        return
+    if run.is_begun and not new_folds:
+        try:
+            require_same(run, settings, cases)
+        except ShivaCmbError:
+            pass
+        else:
+            return
     run.folder.mkdir(parents=True, exist_ok=True)
     for name in (FINGERPRINTS_NAME, FOLDS_NAME):
         (run.folder / name).unlink(missing_ok=True)
+    for folder in run.folder.glob("fold_*"):
+        shutil.rmtree(folder)
     with replacing() as pending:
         content = {"settings": as_names(settings), "cases": _case_list(cases)}
         write_json(content, pending.path(run.folder / RUN_NAME))
-    return run
 
 
 def stored_settings(run: Run) -> TrainingSettings:

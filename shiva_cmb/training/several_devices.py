@@ -67,6 +67,7 @@ def train_on_devices(training: Training) -> None:
             while waiting and free:
                 number, device = waiting.popleft(), free.pop(0)
                 training.progress.on_step(f"training fold {number} on {device}")
+                reported[number] = read_state(run.fold(number) / STATE_NAME).epoch  # before a kill
                 running[number] = (device, _start(training, number, device))
             time.sleep(SECONDS_BETWEEN)
             for number, (device, process) in list(running.items()):
@@ -110,10 +111,10 @@ def _start(training: Training, number: int, device: str) -> "subprocess.Popen[by
 
 def _report(training: Training, number: int, reported: dict[int, int]) -> None:
     """Tell of the epochs that were finished since the last time."""
-    history = read_state(training.run.fold(number) / STATE_NAME).history
-    for row in history[reported.get(number, 0) :]:
-        training.progress.on_epoch(EpochReport(number, int(row["epoch"]), row))
-    reported[number] = len(history)
+    state = read_state(training.run.fold(number) / STATE_NAME)
+    for row in state.history[reported[number] :]:
+        training.progress.on_epoch(EpochReport(number, int(row["epoch"]), row, state.best_epoch))
+    reported[number] = state.epoch
 
 
 def _lines(path: Path) -> list[str]:

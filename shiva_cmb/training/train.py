@@ -14,7 +14,7 @@ from shiva_cmb.dataset.folds import Fold, check_leakage
 from shiva_cmb.errors import Note, UsageError, warn_user
 from shiva_cmb.training.before import check_request, folds_of, require_same_folds, require_unchanged
 from shiva_cmb.training.curves import CurvesPicture
-from shiva_cmb.training.fitting.state import FOLD_NAME
+from shiva_cmb.training.fitting.state import FOLD_NAME, STATE_NAME
 from shiva_cmb.training.run import RESULT_NAME, Run, begin, require_same, require_usable, stored_cases
 from shiva_cmb.training.settings import TrainingSettings
 
@@ -32,6 +32,8 @@ class EpochReport:
     """From 1."""
     figures: Mapping[str, float]
     """Losses, learning rate and figures of whole volumes, as in the log."""
+    best_epoch: int
+    """The epoch whose weights are kept, from 1."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a training is run. None of it changes what comes out, except for `replicas`."""
+    """How a training is run. None of it changes what comes out, but for the folds of `folds_file`."""
 
     resume: bool = False
     """Go on with a training that was stopped."""
@@ -62,22 +64,17 @@ class RunOptions:
     """How many cases are prepared and judged at once."""
     workers: int = 1
     """Threads that cut patches."""
-    replicas: int = 1
-    """Devices that share each batch: each normalises its part by itself and changes it in its own way, so
-    another number gives other weights."""
     devices: tuple[str, ...] = ()
     """Devices that train a fold each, at the same time: numbers of GPUs, or `cpu`."""
     tensorboard: bool = False
     """Write logs for TensorBoard too."""
 
     def __post_init__(self) -> None:
-        for name in ("processes", "workers", "replicas"):
+        for name in ("processes", "workers"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.devices and self.fold is not None:
             raise UsageError("devices: one fold needs one device: leave out --devices or --fold")
-        if self.devices and self.replicas > 1:
-            raise UsageError("devices: give each fold a device, or each batch several (replicas), not both")
 
 
 def train_folds(
@@ -117,8 +114,8 @@ def train_folds(
     if run.is_finished and join:
         _leave_finished(run, cases, settings, options, note)
         return run.output
-    check_request(cases, settings, options)
-    begin(run.output, settings, cases, join=join)
+    check_request(cases, settings, options, begun=run.must_be_kept)
+    begin(run, settings, cases, new_folds=options.folds_file is not None)
     by_name = {case.name: case for case in cases}
     cases = [by_name[case.name] for case in stored_cases(run)]  # batches depend on their order
     training = prepare_training(run, cases, settings, options, note=note, progress=progress)
@@ -153,8 +150,13 @@ def _leave_finished(
 
 def _remove_leftovers(run: Run, options: RunOptions) -> None:
     """What a finished training does not need, and what a kill left half-written."""
-    for path in run.folder.glob(".tmp-*"):
-        path.unlink(missing_ok=True)
+    for folder in (run.folder, run.maps, *run.folder.glob("fold_*")):
+        for path in folder.glob(".tmp-*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    shutil.rmtree(run.plain_maps, ignore_errors=True)
     if options.cache is None:
         shutil.rmtree(run.cache, ignore_errors=True)
 
@@ -237,7 +239,8 @@ def _fit(training: Training, number: int) -> None:
     run.fold(number).mkdir(exist_ok=True)
     fold = training.folds[number]
     names = [training.cases[index].name for index in fold.validation]
-    init = settings.initial.init
+    # a fold that has begun has its weights already
+    init = None if (run.fold(number) / STATE_NAME).is_file() else settings.initial.init
     job = FoldJob(
         folder=run.fold(number),
         train=[training.prepared[index] for index in fold.train],
@@ -248,10 +251,11 @@ def _fit(training: Training, number: int) -> None:
     draw = CurvesPicture(run, settings)
 
     def on_epoch(figures: Mapping[str, float]) -> None:
-        training.progress.on_epoch(EpochReport(number, int(figures["epoch"]), figures))
+        epoch, best = int(figures["epoch"]), int(figures["best_epoch"])
+        training.progress.on_epoch(EpochReport(number, epoch, figures, best))
         draw.if_it_is_time()
 
-    fit_options = FitOptions(options.workers, options.replicas, options.tensorboard)
+    fit_options = FitOptions(options.workers, options.tensorboard)
     result = fit_fold(job, settings, fit_options, on_epoch, training.note)
     draw.now()
     run.write_result(

@@ -20,7 +20,7 @@ from shiva_cmb.errors import UsageError
 from shiva_cmb.networks import ARCHITECTURES, PUBLISHED
 from shiva_cmb.training import RunOptions, TrainingSettings, settings_from
 from shiva_cmb.training.config import RUN_NAMES, assignments, names_of_settings
-from shiva_cmb.training.run import begin
+from shiva_cmb.training.run import Run, begin
 
 Capture = pytest.CaptureFixture[str]
 NO_CONFIG_NAMES = {
@@ -130,9 +130,7 @@ def test_flags_are_settings(settings_of: Calls) -> None:
 
 
 def test_how_the_work_is_done_is_no_setting(settings_of: Calls, tmp_path: Path) -> None:
-    flags = (
-        "--resume --fold 1 --folds-file f.json --cache c --processes 2 --workers 3 --replicas 2 --tensorboard"
-    )
+    flags = "--resume --fold 1 --folds-file f.json --cache c --processes 2 --workers 3 --tensorboard"
     assert settings_of(*flags.split()) == TrainingSettings()
     assert settings_of.options == RunOptions(
         resume=True,
@@ -141,7 +139,6 @@ def test_how_the_work_is_done_is_no_setting(settings_of: Calls, tmp_path: Path) 
         cache=Path("c").absolute(),
         processes=2,
         workers=3,
-        replicas=2,
         tensorboard=True,
     )
     (tmp_path / "c.yaml").write_text("devices: [0, 1]\ncache: kept\nfolds_file: f.json\n")
@@ -194,7 +191,7 @@ def test_the_list_of_cases_says_what_its_images_and_values_are(settings_of: Call
 
 def test_what_was_begun_goes_on_without_data(settings_of: Calls, tmp_path: Path, capsys: Capture) -> None:
     settings = settings_from({"epochs": 3, "network": "plain_unet", "augmentation": "heavy"})
-    begin(tmp_path / "model", settings, (), join=False)
+    begin(Run(tmp_path / "model"), settings, ())
     assert main(["train", "-o", str(tmp_path / "model"), "--resume"]) == 0
     assert settings_of.settings == settings
     assert settings_of.options.resume

@@ -169,3 +169,9 @@ def test_later_names_go_first_and_nested_ones_are_merged() -> None:
     assert in_turn == {"augmentation": {"preset": "heavy", "gamma": {"probability": 0.5}}}
     with pytest.raises(UsageError, match="NAME=VALUE"):
         assignments(["epochs"])
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.yaml")))
+def test_the_documented_configurations_are_right(path: Path) -> None:
+    settings = settings_from(read_config(path))
+    assert settings.network.architecture == "residual_unet"

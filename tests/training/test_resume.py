@@ -273,3 +273,44 @@ def test_a_fold_cannot_be_trained_twice_at_once(data: Path, tmp_path: Path) -> N
     expected = pytest.raises(UsageError, match="another process works on fold 0")
     with folder.holding("fold_0"), expected, folder.holding("fold_0"):
         pass
+
+
+def test_what_a_kill_leaves_beside_a_finished_model_is_removed(data: Path, tmp_path: Path) -> None:
+    """Reports are made as folders, which a kill leaves behind as well as files."""
+    kept = Run(tmp_path / "model")
+    for folder in (".tmp-evaluation-x", "out_of_fold", "out_of_fold_plain", "fold_0"):
+        (kept.folder / folder).mkdir(parents=True)
+    for name in (".tmp-evaluation-x/cases.tsv", "out_of_fold/.tmp-map.nii.gz", "fold_0/.tmp-x.h5"):
+        (kept.folder / name).touch()
+    (kept.output / "model_info.json").touch()
+    notes: list[str] = []
+    options = RunOptions(resume=True)
+    train_folds(read_cases(data), kept.output, SETTINGS, options, note=notes.append)
+    assert "nothing left to do" in notes[0]
+    left = {path.relative_to(kept.folder).as_posix() for path in kept.folder.rglob("*")}
+    assert left == {"out_of_fold", "fold_0"}
+
+
+def test_folds_that_were_given_stay_until_something_is_trained(data: Path, tmp_path: Path) -> None:
+    """A kill in the first epoch must not deal other folds than those of the file."""
+    cases = read_cases(data)
+    names = [case.name for case in cases]
+    given = [{"train": names[2:], "validation": names[:2]}, {"train": names[:2], "validation": names[2:]}]
+    (tmp_path / "folds.json").write_text(json.dumps({"folds": given}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shiva_cmb.training.train.train_one_fold", lambda training, number: None)
+        for options in ({"folds_file": tmp_path / "folds.json"}, {"resume": True}):
+            run(data, tmp_path / "model", **options)
+            folds = read_folds(tmp_path / "model" / "training" / "folds.json", cases)
+            assert [fold.validation for fold in folds] == [(0, 1), (2, 3)]
+
+
+def test_a_training_that_begins_anew_keeps_nothing_of_another(data: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shiva_cmb.training.train.train_one_fold", lambda training, number: None)
+        run(data, tmp_path / "model")
+        fold = tmp_path / "model" / "training" / "fold_0"
+        fold.mkdir()
+        (fold / "transfer.json").write_text("{}")
+        run(data, tmp_path / "model", settings_from({"seed": 5}, SETTINGS))
+        assert not fold.exists()

@@ -38,8 +38,8 @@ for replicas in (2, 1):
     train_folds(
         read_cases(sys.argv[1]),
         Path(sys.argv[2]) / str(replicas),
-        settings_from(json.loads(sys.argv[3])),
-        RunOptions(fold=0, replicas=replicas),
+        settings_from({**json.loads(sys.argv[3]), "replicas": replicas}),
+        RunOptions(fold=0),
         progress=Progress(on_epoch=lambda report: rows[replicas].append(report.figures)),
     )
 import tensorflow as tf
@@ -93,8 +93,6 @@ def test_a_batch_can_be_shared_by_two_devices(tmp_path: Path) -> None:
 def test_devices_that_cannot_be_are_told() -> None:
     with pytest.raises(UsageError, match="leave out --devices or --fold"):
         RunOptions(devices=("0", "1"), fold=0)
-    with pytest.raises(UsageError, match="not both"):
-        RunOptions(devices=("0", "1"), replicas=2)
 
 
 def test_only_devices_that_are_there_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

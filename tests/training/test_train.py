@@ -94,7 +94,8 @@ def test_too_few_patients_are_told_before_reading_images(cases: Path, tmp_path: 
     ("changes", "options", "error", "message"),
     [
         ({}, {"fold": 2}, UsageError, "fold: expected 0 to 1, got 2"),
-        ({}, {"replicas": 4}, UsageError, "batch_size: 2 cannot be shared by 4 devices"),
+        ({"replicas": 4}, {}, UsageError, "batch_size: 2 cannot be shared by 4 devices"),
+        ({"replicas": 2}, {"devices": ("cpu", "cpu")}, UsageError, "not both"),
         ({"channels": ["swi", "t1"]}, {}, DataError, r"has 1 images, the network takes 2 \(swi, t1\)"),
         ({"stratify": ["site"]}, {}, UsageError, "no case has a value in the column 'site'"),
         ({"init": "/no/model"}, {}, UsageError, "init: /no/model does not exist"),

@@ -63,13 +63,10 @@ class FoldJob:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How the work is done; all but `replicas` leave what comes out as it is."""
+    """How the work is done, which does not change what comes out."""
 
     workers: int = 1
     """Threads that cut patches."""
-    replicas: int = 1
-    """Devices that share each batch. Each one normalises its own share (batch normalisation) and draws its
-    own random changes, so another number gives other weights."""
     tensorboard: bool = False
     """Write logs for TensorBoard too."""
 
@@ -132,7 +129,7 @@ class FoldAtWork:
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.job.seed)
         whole = stage.patch == settings.grid
-        with sharing_devices(self.options.replicas):
+        with sharing_devices(self.settings.fitting.replicas):
             self.network = training_network(settings.network, stage.patch, len(settings.channels), fitting)
             if self.job.init is not None and not self.state.epoch:
                 self._take_weights(self.job.init)

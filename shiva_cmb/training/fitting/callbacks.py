@@ -20,7 +20,7 @@ from shiva_cmb.training.fitting.state import LOG_NAME, STATE_NAME, FitState
 _REMEMBERED = ("wait", "best", "best_epoch", "cooldown_counter")
 
 OnEpoch = Callable[[Mapping[str, float]], None]
-"""Takes the figures of an epoch by name, `epoch` (from 1) among them."""
+"""Takes the figures of an epoch by name, `epoch` and `best_epoch` (from 1) among them."""
 CheckVolumes = Callable[[], dict[str, float]]
 """Predicts the validation cases with the present weights; figures by name."""
 
@@ -122,7 +122,7 @@ class KeepState(keras.callbacks.Callback):
         if before is not None and before != state.best_name:
             (self._folder / before).unlink(missing_ok=True)
         write_log(self._folder, state)
-        self._on_epoch(state.history[-1])
+        self._on_epoch({**state.history[-1], "best_epoch": state.best_epoch})
 
     def _is_better(self, epoch: int, value: float, loss: float) -> bool:
         """Whether the weights of an epoch are to be kept."""

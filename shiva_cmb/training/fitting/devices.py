@@ -18,8 +18,7 @@ def sharing_devices(replicas: int) -> Iterator[None]:
     if replicas == 1:
         yield
         return
-    if keras.backend.backend() != "tensorflow":
-        raise UsageError("replicas: only TensorFlow shares batches among devices")
+    require_replicas(replicas)
     import tensorflow as tf
 
     if not tf.config.list_physical_devices("GPU"):
@@ -30,6 +29,21 @@ def sharing_devices(replicas: int) -> Iterator[None]:
     names = [device.name for device in devices[:replicas]]
     with tf.distribute.MirroredStrategy(names).scope():
         yield
+
+
+def require_replicas(replicas: int) -> None:
+    """Check that batches can be shared.
+
+    Raises:
+        UsageError: if there are too few GPUs, or this is not TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError("replicas: only TensorFlow shares batches among devices")
+    import tensorflow as tf
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if 0 < gpus < replicas:  # without any, the processor is divided
+        raise UsageError(f"replicas: expected at most {gpus}, the GPUs there are, got {replicas}")
 
 
 def _divide_processor(parts: int) -> None:

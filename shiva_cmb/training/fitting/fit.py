@@ -69,7 +69,7 @@ def fit_fold(
         save_quietly(whole, pending.path(path))
     keras.utils.clear_session()
     figures = next(row for row in state.history if row["epoch"] == state.best_epoch)
-    transfer = job.folder / TRANSFER_NAME
+    transfer = job.folder / TRANSFER_NAME  # of this training: `begin` removes older ones
     origin = json.loads(transfer.read_text(encoding="utf-8")) if transfer.is_file() else None
     return FitResult(path, state.best_epoch, figures, origin)
 

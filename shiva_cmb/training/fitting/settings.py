@@ -62,11 +62,14 @@ class FittingSettings:
     patience: int = 0
     """Epochs without progress of `metric` after which a fold ends, counted when the learning rate has risen,
     patches have grown and frozen parts have thawed. 0: it runs to the end."""
+    replicas: int = 1
+    """Devices that share each batch. Each normalises and changes its part by itself, so another number gives
+    other weights."""
     deterministic: bool = False
     """The same weights from the same seed, to the last bit, at some cost in speed."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "accumulate", "check_every", "plateau_epochs"):
+        for name in ("epochs", "accumulate", "check_every", "plateau_epochs", "replicas"):
             self._require(getattr(self, name) >= 1, name, "at least 1")
         for name in ("learning_rate", "positive_weight", "polynomial_power"):
             self._require(getattr(self, name) > 0, name, "a number above 0")
