@@ -38,18 +38,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, str(ROOT / "train_folds.py"), "--data", str(folder / "cases.csv"), "--resume"]
     command += ["-o", str(model), "--folds", "2", "--epochs", "3", "--steps", "40", "--batch-size", "2"]
     command += ["--patch", "16", "--grid", ",".join(map(str, GRID)), "--spacing-mm", "2", "--seed", "1"]
-    command += [
-        "--filters",
-        "4",
-        "--levels",
-        "2",
-        "--growth",
-        "1.5",
-        "--loss",
-        "dice+ce:5,0.1",
-        "--lr",
-        "0.01",
-    ]
+    command += ["--filters", "8", "--levels", "2", "--growth", "1.5", "--loss", "dice+ce:5", "--lr", "0.01"]
+    for setting in ("dropout=0", "dropout_first=0", "pool_deepest=false"):  # or it finds nothing so soon
+        command += ["--set", f"network.{setting}"]
     command += ["--deterministic"]
     training = model / "training"
     log = training / "fold_0" / "log.csv"
@@ -103,7 +94,7 @@ def test_the_same_seed_trains_the_same_network_without_any_kill(trained: Path, t
     stated = open_bundle(trained / "model").part.training["settings"]
     settings = settings_from(stated)
     assert as_names(settings) == stated
-    assert settings.fitting.loss == "dice+ce:5,0.1"
+    assert settings.fitting.loss == "dice+ce:5"
     assert settings.fitting.epochs == 3
     options = RunOptions(fold=0)
     train_folds(read_cases(trained / "cases.csv"), tmp_path / "again", settings, options, note=pytest.fail)
@@ -172,7 +163,7 @@ def test_evaluate_gives_the_figures_that_the_bundle_states(trained: Path, tmp_pa
             stated = [metrics[f"{name}{end}"] for end in ("", "_low", "_high")]
             assert stated == [given[key] for key in ("value", "low", "high")]
         assert metrics["lesions"] == content["lesions"]["truth_count"]
-    assert metrics["f1"] > 0
+    assert metrics["f1"] > 0.3  # 0.7 to 0.9 for the single folds
     assert metrics["f1_low"] <= metrics["f1"] <= metrics["f1_high"]
     assert metrics["cases"] == 4
 
