@@ -28,6 +28,8 @@ $(VENV)/installed: pyproject.toml requirements.txt
 benchmark: $(VENV)/installed
 	$(BIN)/python -m benchmarks.whole_process
 	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.augmentation
+	$(BIN)/python -m benchmarks.training_memory
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -87,7 +87,7 @@ def plot_training(folds: Sequence[FoldCurve], *, metric: str = "val_lesion_f1") 
     figure, axes = new_figure("Training", len(panels), width=7.0, height=1.0 + 1.9 * len(panels))
     for one, (key, label) in zip(axes, panels, strict=True):
         values = [_draw(one, number, fold, key) for number, fold in enumerate(folds)]
-        _scale(one, np.concatenate([*values, np.zeros(0)]), fraction=key == metric)
+        _scale(one, np.concatenate([*values, np.zeros(0)]), fraction=key == metric and "loss" not in key)
         one.set_ylabel(label)
         one.grid(color=FAINT, linewidth=0.5)
         if one is not axes[0]:
