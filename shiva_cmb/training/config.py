@@ -77,8 +77,8 @@ def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None
         given["patch"] = None
     for group in GROUPS:
         present = getattr(base, group)
-        fitting = {f.name: given.pop(f.name) for f in fields(present) if f.name in given}
-        changes[group] = _changed(present, fitting)
+        of_group = {f.name: given.pop(f.name) for f in fields(present) if f.name in given}
+        changes[group] = _changed(present, of_group)
     unknown = [name for name in given if name not in _own_names()]
     if unknown:
         near = difflib.get_close_matches(unknown[0], names_of_settings(), 1)

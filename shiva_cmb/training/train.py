@@ -230,7 +230,7 @@ def train_one_fold(training: Training, number: int) -> None:
 
 
 def _fit(training: Training, number: int) -> None:
-    from shiva_cmb.ensemble.checksums import checksums_of
+    from shiva_cmb.ensemble.checksums import sha256_of
     from shiva_cmb.training.fitting.fit import FitOptions, FoldJob, fit_fold
     from shiva_cmb.training.fitting.initial import source_of_fold
 
@@ -263,7 +263,7 @@ def _fit(training: Training, number: int) -> None:
         {
             "best_epoch": result.best_epoch,
             "figures": result.figures,
-            "sha256": checksums_of(result.path).sha256,
+            "sha256": sha256_of(result.path),
             "transfer": result.transfer,
             "validation": names,
         },

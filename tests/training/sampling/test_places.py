@@ -164,9 +164,9 @@ def test_false_positives_beside_a_lesion_are_tried_again() -> None:
 
 def test_a_lesion_that_fills_the_case_ends_the_search_for_free_places() -> None:
     case = make_case("full", [((0, 0, 0), GRID)])
-    Sampler([case], replace(DEFAULTS, lesion_fraction=0.0, negatives="lesion_free"), (8, 8, 8)).draw(
-        np.random.default_rng(0)
-    )
+    chosen = replace(DEFAULTS, lesion_fraction=0.0, negatives="lesion_free")
+    place = Sampler([case], chosen, (8, 8, 8)).draw(np.random.default_rng(0))
+    assert shows_lesion([case], place)  # there is no other place
 
 
 def test_small_lesions_are_seen_as_often_as_large_ones() -> None:
