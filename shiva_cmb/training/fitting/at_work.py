@@ -204,13 +204,7 @@ class FoldAtWork:
             self.note(f"{self.job.folder.name}: {line}")
 
     def _check_volumes(self) -> dict[str, float]:
-        return check_whole_volumes(
-            self.job.validation,
-            self._probabilities,
-            self.network.input_shape[1:4],
-            overlap=self.settings.fitting.window_overlap,
-            batch_size=self._windows_at_once,
-        )
+        return check_whole_volumes(self.job.validation, self._map_of)
 
     def _hard_negatives(self, epoch: int) -> HardNegatives:
         """False positives of the network as it was after an epoch; found once, also if resumed."""
@@ -230,12 +224,8 @@ class FoldAtWork:
             case.image[...],
             self.network.input_shape[1:4],
             overlap=self.settings.fitting.window_overlap,
-            batch_size=self._windows_at_once,
+            batch_size=self.settings.sampling.batch_size,
         )
-
-    @property
-    def _windows_at_once(self) -> int:
-        return self.settings.sampling.batch_size
 
     def _probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of windows (n, x, y, z, channels), with the present weights."""

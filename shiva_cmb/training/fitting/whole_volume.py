@@ -1,6 +1,6 @@
 """How good a network is on whole validation volumes, lesion by lesion, while it is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from shiva_cmb.evaluation.metrics.curves import best_by_f1, operating_points
 from shiva_cmb.evaluation.metrics.weighted import ratio
 from shiva_cmb.evaluation.sweep import SweepSettings, sweep_case
 from shiva_cmb.imaging import Volume
-from shiva_cmb.training.fitting.sliding import Predict, Shape, slide
+
+ProbabilityOf = Callable[[PreparedCase], NDArray[np.float32]]
+"""Takes a case and gives its probabilities, shape (x, y, z)."""
 
 VOLUME_FIGURES = (
     "val_lesion_f1",
@@ -31,25 +33,15 @@ USUAL = THRESHOLDS.index(0.5)
 """Where no threshold finds anything."""
 
 
-def check_whole_volumes(
-    cases: Sequence[PreparedCase],
-    predict: Predict,
-    window: Shape,
-    *,
-    overlap: float = 0.5,
-    batch_size: int = 1,
-) -> dict[str, float]:
-    """Predict cases by sliding windows and measure what was found, pooled over all of them.
+def check_whole_volumes(cases: Sequence[PreparedCase], probability_of: ProbabilityOf) -> dict[str, float]:
+    """Predict cases and measure what was found, pooled over all of them.
 
     A predicted lesion and a true one match if they share a voxel, one to one, as `evaluate` has it. A
     prediction that touches ignored voxels, and no true lesion, counts neither way.
 
     Args:
         cases: prepared ones, at least one.
-        predict: gives probabilities, see `slide`.
-        window: see `slide`.
-        overlap: see `slide`.
-        batch_size: see `slide`.
+        probability_of: predicts a whole case.
 
     Returns:
         `VOLUME_FIGURES` by name: F1, sensitivity, precision, false positives per scan and the Dice of all
@@ -58,11 +50,11 @@ def check_whole_volumes(
         precision are NaN there.
 
     Raises:
-        ImageError: if `predict` gives something else than probabilities.
+        ImageError: if it gives something else than probabilities.
     """
     counts, voxels = [], []
     for case in cases:
-        probability = slide(predict, case.image[...], window, overlap=overlap, batch_size=batch_size)
+        probability = probability_of(case)
         lesions, voxel_counts = judge_volume(case, probability)
         counts.append(lesions)
         voxels.append(voxel_counts)

@@ -12,6 +12,7 @@ from shiva_cmb.errors import ImageError
 from shiva_cmb.evaluation.lesion_set import lesions_of_labels
 from shiva_cmb.evaluation.metrics.segmentation import voxel_metrics
 from shiva_cmb.imaging.volume import Grid
+from shiva_cmb.training.fitting.sliding import slide
 from shiva_cmb.training.fitting.whole_volume import VOLUME_FIGURES, check_whole_volumes, judge_volume
 
 SHAPE = (17, 13, 12)
@@ -47,7 +48,7 @@ def repeat(batch: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def figures(*cases: PreparedCase) -> dict[str, float]:
-    found = check_whole_volumes(cases, repeat, (8, 7, 9), batch_size=2)
+    found = check_whole_volumes(cases, lambda case: slide(repeat, case.image[...], (8, 7, 9), batch_size=2))
     assert set(found) == set(VOLUME_FIGURES)
     return found
 
@@ -119,4 +120,4 @@ def test_voxels_are_counted_as_in_evaluations() -> None:
 
 def test_logits_are_refused() -> None:
     with pytest.raises(ImageError, match="expected probabilities"):
-        check_whole_volumes([case_of([], [HIT])], lambda batch: batch[..., 0] * 9 - 4, SHAPE)
+        check_whole_volumes([case_of([], [HIT])], lambda case: case.image[..., 0] * 9 - 4)
