@@ -195,13 +195,8 @@ def train(
 
 def _names(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Names of the settings, and those of the run: of the configuration, then flags, then `--set`."""
-    from shiva_cmb.training.config import (
-        RUN_NAMES,
-        assignments,
-        merged,
-        read_config,
-        with_absolute_paths,
-    )
+    from shiva_cmb.named_settings import assignments, merged
+    from shiva_cmb.training.config import PRESET_KEYS, RUN_NAMES, read_config, with_absolute_paths
 
     config, assigned = flags.pop("config", None), flags.pop("set_", [])
     given = {name: value for name, value in flags.items() if name not in ("resume", "fold")}
@@ -209,8 +204,9 @@ def _names(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         given["channels"] = [given.pop("modality")]
     shiva = {new: given.pop(old) for old, new in _SHIVA.items() if old in given}
     if shiva:
-        given = merged(given, {"network": shiva})
-    names = merged(merged(read_config(config) if config else {}, given), assignments(assigned))
+        given = merged(given, {"network": shiva}, PRESET_KEYS)
+    names = merged(read_config(config) if config else {}, given, PRESET_KEYS)
+    names = merged(names, assignments(assigned, PRESET_KEYS), PRESET_KEYS)
     names = with_absolute_paths(names)
     return (
         {name: value for name, value in names.items() if name not in RUN_NAMES},
@@ -234,8 +230,8 @@ def _of_dataset(dataset: Any) -> dict[str, Any]:
 
 
 def _options(run: dict[str, Any], resume: bool, fold: int | None) -> "RunOptions":
+    from shiva_cmb.named_settings import typed
     from shiva_cmb.training import RunOptions
-    from shiva_cmb.training.config import typed
 
     if isinstance(run.get("devices"), str):
         run = run | {"devices": run["devices"].split(",")}

@@ -1,17 +1,15 @@
 """Settings by plain names, the same in flags, in configuration files and in bundles."""
 
-import dataclasses
 import difflib
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from shiva_cmb.errors import ModelError, UsageError
 from shiva_cmb.files import plain
 from shiva_cmb.imaging import Scaling
+from shiva_cmb.named_settings import changed, read_mapping, typed
 from shiva_cmb.networks import ARCHITECTURES, PUBLISHED, NetworkSettings
 from shiva_cmb.training.augmentation.settings import AUGMENTATIONS
 from shiva_cmb.training.sampling.settings import PRESETS
@@ -34,7 +32,7 @@ RUN_NAMES = (
 """What a configuration may say beside the settings: where things lie, and how the work is done."""
 PATH_NAMES = ("data", "output", "folds_file", "cache", "init")
 """Names whose values are paths: in a file they count from its folder."""
-_PRESET_KEYS = {"network": "name", "scaling": "scheme", "augmentation": "preset"}
+PRESET_KEYS = {"network": "name", "scaling": "scheme", "augmentation": "preset"}
 """Groups that a name may stand for, and what that name is called among their fields."""
 
 
@@ -61,7 +59,7 @@ def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None
         scaling = given.pop("scaling")
         scaling = scaling if isinstance(scaling, Mapping) else {"scheme": scaling}
         scheme = Scaling() if "scheme" in scaling else base.scaling
-        changes["scaling"] = _changed(scheme, scaling, "scaling")
+        changes["scaling"] = changed(scheme, scaling, "scaling")
     for name, field in _VALUES.items():
         if name in given:
             values = changes.get("values", base.values)
@@ -78,7 +76,7 @@ def settings_from(names: Mapping[str, Any], base: TrainingSettings | None = None
     for group in GROUPS:
         present = getattr(base, group)
         of_group = {f.name: given.pop(f.name) for f in fields(present) if f.name in given}
-        changes[group] = _changed(present, of_group)
+        changes[group] = changed(present, of_group)
     unknown = [name for name in given if name not in _own_names()]
     if unknown:
         near = difflib.get_close_matches(unknown[0], names_of_settings(), 1)
@@ -120,17 +118,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: if it cannot be read, is no mapping, or names something unknown.
     """
-    import yaml
-
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"cannot read the configuration {path}: {reason}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected names and values such as `epochs: 50`, got {content!r:.60}")
+    content = read_mapping(path)
     known = (*names_of_settings(), *RUN_NAMES)
     for name in content:
         if name not in known:
@@ -169,42 +158,6 @@ def with_absolute_paths(names: Mapping[str, Any], folder: Path = Path()) -> dict
     return result
 
 
-def assignments(texts: list[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE` or `NAME.FIELD=VALUE`, values as in YAML.
-
-    Raises:
-        UsageError: if there is no `=`.
-    """
-    import yaml
-
-    content: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set {text}: expected NAME=VALUE, such as augmentation.gamma.probability=0.3")
-        try:
-            nested = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
-            raise UsageError(f"--set {text}: cannot read {value!r} as a value") from error
-        for key in reversed(name.split(".")):
-            nested = {key: nested}
-        content = merged(content, nested)
-    return content
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """One set of names over another; what is nested is merged, and a preset's name counts as `preset`."""
-    result = dict(base)
-    for name, value in changes.items():
-        below = result.get(name)
-        if isinstance(below, str) and name in _PRESET_KEYS:
-            below = {_PRESET_KEYS[name]: below}
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = merged(below, value)
-        result[name] = value
-    return result
-
-
 def _own_names() -> tuple[str, ...]:
     """Fields of the training settings that are names themselves."""
     groups = (*GROUPS, "network", "augmentation", "scaling", "values")
@@ -222,70 +175,15 @@ def _network(given: Any, present: NetworkSettings) -> NetworkSettings:
 
 def _augmentation(given: Any, present: Any) -> Any:
     preset, changes = _preset("augmentation", given, AUGMENTATIONS, present)
-    return _changed(preset, changes, "augmentation")
+    return changed(preset, changes, "augmentation")
 
 
 def _preset(name: str, given: Any, known: Mapping[str, Any], present: Any) -> tuple[Any, dict[str, Any]]:
     """What a group starts from, and what is changed of it: `heavy`, `{preset: heavy, ...}` or `{...}`."""
-    changes = dict(given) if isinstance(given, Mapping) else {_PRESET_KEYS[name]: given}
-    if _PRESET_KEYS[name] not in changes:
+    changes = dict(given) if isinstance(given, Mapping) else {PRESET_KEYS[name]: given}
+    if PRESET_KEYS[name] not in changes:
         return present, changes
-    chosen = changes.pop(_PRESET_KEYS[name])
+    chosen = changes.pop(PRESET_KEYS[name])
     if not isinstance(chosen, str) or chosen not in known:
         raise UsageError(f"{name}: expected one of {', '.join(known)}, got {chosen!r:.80}")
     return known[chosen], changes
-
-
-def _changed(present: Any, changes: Mapping[str, Any], where: str = "") -> Any:
-    """Settings with some of their fields changed, nested ones too."""
-    if not isinstance(changes, Mapping):
-        raise UsageError(f"{where}: expected names and values, got {changes!r:.80}")
-    values: dict[str, Any] = {}
-    hints = get_type_hints(type(present))
-    known = [field.name for field in fields(present)]
-    for name, value in changes.items():
-        place = f"{where}.{name}" if where else name
-        if name not in known:
-            raise UsageError(f"{place}: unknown; the known ones are {', '.join(known)}")
-        below = getattr(present, name)
-        if dataclasses.is_dataclass(below):
-            values[name] = _changed(below, value, place)
-        else:
-            values[name] = typed(hints[name], value, place)
-    return replace(present, **values)
-
-
-def typed(kind: Any, value: Any, name: str) -> Any:
-    """A value of the kind that a field has: lists become tuples, and so on.
-
-    One number stands for three equal ones and one value for a list of one; numbers may also be written as on
-    a command line: `48`, `160,214,176`.
-
-    Raises:
-        UsageError: if it cannot be one.
-    """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-    several = next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)
-    given = value if several is None else _several(get_args(several), value, name)
-    try:
-        return TypeAdapter(kind, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(given)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"].partition(", unable")[0]
-        raise UsageError(f"{name}: {problem[0].lower()}{problem[1:]}, got {value!r:.80}") from error
-
-
-def _several(items: tuple[Any, ...], value: Any, name: str) -> Any:
-    """The list that is meant by one value, for a tuple of these kinds."""
-    several = value
-    if isinstance(value, str) and items[0] is not str:
-        several = re.split("[,x]", value)
-        several = several[0] if len(several) == 1 else several
-    if items[-1] is Ellipsis:
-        return [several] if isinstance(several, str | int | float) else several
-    if len(items) == 3 and isinstance(several, str | int | float):
-        return [several] * 3
-    if isinstance(several, list | tuple) and len(several) != len(items):
-        example = ", such as 160,214,176, or one for all" if len(items) == 3 else ""
-        raise UsageError(f"{name}: expected {len(items)} numbers{example}, got {value!r:.80}")
-    return several

@@ -17,9 +17,10 @@ from shiva_cmb.cli.train import train
 from shiva_cmb.dataset.cases import Dataset
 from shiva_cmb.dataset.labels import LabelValues
 from shiva_cmb.errors import UsageError
+from shiva_cmb.named_settings import assignments
 from shiva_cmb.networks import ARCHITECTURES, PUBLISHED
 from shiva_cmb.training import RunOptions, TrainingSettings, settings_from
-from shiva_cmb.training.config import RUN_NAMES, assignments, names_of_settings
+from shiva_cmb.training.config import RUN_NAMES, names_of_settings
 from shiva_cmb.training.run import Run, begin
 
 Capture = pytest.CaptureFixture[str]

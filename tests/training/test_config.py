@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from shiva_cmb.errors import UsageError
+from shiva_cmb.named_settings import assignments, merged
 from shiva_cmb.networks import ARCHITECTURES, PUBLISHED, PlainUNet
 from shiva_cmb.training.augmentation.settings import AUGMENTATIONS
 from shiva_cmb.training.config import (
+    PRESET_KEYS,
     as_names,
-    assignments,
     differences,
-    merged,
     names_of_settings,
     read_config,
     settings_from,
@@ -156,16 +156,18 @@ def test_bad_files_are_one_line(text: str, tmp_path: Path) -> None:
 
 def test_later_names_go_first_and_nested_ones_are_merged() -> None:
     base = {"network": "plain_unet", "augmentation": {"preset": "light", "gamma": {"probability": 0.1}}}
-    given = assignments(["network.filters=[4, 8]", "augmentation.gamma.probability=0.5", "epochs=3"])
-    both = merged(base, given)
+    given = assignments(
+        ["network.filters=[4, 8]", "augmentation.gamma.probability=0.5", "epochs=3"], PRESET_KEYS
+    )
+    both = merged(base, given, PRESET_KEYS)
     assert both == {
         "network": {"name": "plain_unet", "filters": [4, 8]},
         "augmentation": {"preset": "light", "gamma": {"probability": 0.5}},
         "epochs": 3,
     }
     assert settings_from(both).network == PlainUNet(filters=(4, 8))
-    assert merged(both, {"network": "segresnet"})["network"] == "segresnet"
-    in_turn = assignments(["augmentation=heavy", "augmentation.gamma.probability=0.5"])
+    assert merged(both, {"network": "segresnet"}, PRESET_KEYS)["network"] == "segresnet"
+    in_turn = assignments(["augmentation=heavy", "augmentation.gamma.probability=0.5"], PRESET_KEYS)
     assert in_turn == {"augmentation": {"preset": "heavy", "gamma": {"probability": 0.5}}}
     with pytest.raises(UsageError, match="NAME=VALUE"):
         assignments(["epochs"])
