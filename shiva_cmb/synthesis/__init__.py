@@ -1,5 +1,65 @@
-"""Images made to order, with a known truth."""
+"""Scans made to order from head label maps, with a known truth.
 
-from shiva_cmb.synthesis.phantom import Phantom, PhantomSettings, TrueBleed, make_head
+Example:
+    >>> import numpy as np
+    >>> from shiva_cmb.synthesis import bundled_head, make_scan
+    >>> scan = make_scan(np.random.default_rng(0), bundled_head())
+    >>> [(bleed.x_mm, bleed.y_mm, bleed.z_mm) for bleed in scan.bleeds if bleed.visible]
+"""
 
-__all__ = ["Phantom", "PhantomSettings", "TrueBleed", "make_head"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shiva_cmb.synthesis.bleeds import BleedSettings
+    from shiva_cmb.synthesis.generate import SynthesisSettings, make_scan
+    from shiva_cmb.synthesis.head_map import HeadMap, bundled_head, read_head_map, read_head_maps
+    from shiva_cmb.synthesis.mimics import MimicSettings
+    from shiva_cmb.synthesis.protocol import ProtocolSettings
+    from shiva_cmb.synthesis.scan import GeneratedScan, TrueBleed, write_scan, write_scans
+    from shiva_cmb.synthesis.vessels import VesselSettings
+
+_HOMES = {
+    "BleedSettings": "bleeds",
+    "GeneratedScan": "scan",
+    "HeadMap": "head_map",
+    "MimicSettings": "mimics",
+    "ProtocolSettings": "protocol",
+    "SynthesisSettings": "generate",
+    "TrueBleed": "scan",
+    "VesselSettings": "vessels",
+    "bundled_head": "head_map",
+    "make_scan": "generate",
+    "read_head_map": "head_map",
+    "read_head_maps": "head_map",
+    "write_scan": "scan",
+    "write_scans": "scan",
+}
+
+__all__ = [
+    "BleedSettings",
+    "GeneratedScan",
+    "HeadMap",
+    "MimicSettings",
+    "ProtocolSettings",
+    "SynthesisSettings",
+    "TrueBleed",
+    "VesselSettings",
+    "bundled_head",
+    "make_scan",
+    "read_head_map",
+    "read_head_maps",
+    "write_scan",
+    "write_scans",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used: they bring scipy, and each needs few of these files."""
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

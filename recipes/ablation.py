@@ -1,0 +1,118 @@
+"""Which ingredients of the generator help? `python -m recipes.ablation LABELMAPS -o OUT` leaves out one each.
+
+Every variant is trained from several seeds on scans without one ingredient, by small networks, and judged on
+scans of the physical generator. OUT/ablation.md is the table. Runs that are there are kept, so that it goes
+on where it was stopped, and further seeds or variants can be added.
+"""
+
+import argparse
+import csv
+import statistics
+import sys
+from pathlib import Path
+
+from recipes.commands import pooled_figures, shiva_cmb, write_markdown
+from recipes.microbleeds import COARSE, HELD_OUT, SMALL
+from shiva_cmb.errors import ShivaCmbError
+from shiva_cmb.files import replacing
+from shiva_cmb.synthesis.head_map import names_of_head_maps
+
+HERE = Path(__file__).parent
+VEINS = ("pial", "cortical", "medullary", "deep", "infratentorial", "bridging")
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "everything": (),
+    "no veins": tuple(f"vessels.{kind}_veins=0" for kind in VEINS),
+    "no vein pieces or widenings": ("vessels.short_pieces=0", "vessels.varicose=0"),
+    "no flow voids, no perivascular spaces": ("vessels.flow_voids=0", "vessels.perivascular_spaces=0"),
+    "no calcifications": (
+        *("mimics.choroid_share=0", "mimics.pineal_share=0", "mimics.pallidum_share=0"),
+        *("mimics.dentate_share=0", "mimics.dural_share=0", "mimics.cortical_calcifications=0"),
+    ),
+    "no random contrast": ("protocol.random_contrast_share=0",),
+    "no SWI": ("protocol.swi_share=0",),
+    "no T2*": ("protocol.swi_share=1",),
+    "no thick slices": ("protocol.swi_slice_mm=[0.8,1.2]", "protocol.t2s_slice_mm=[0.8,1.2]"),
+    "no zero filling": ("protocol.zero_filled_share=0",),
+    "round single bleeds": ("bleeds.irregular_share=0", "bleeds.pair_share=0"),
+    "no deformation": ("deformation=0",),
+}
+"""What is left out, by the settings of `shiva-cmb synthesize`."""
+SCANS, TEST_SCANS, SEED = 30, 48, 2026
+NETWORK = ("--set", "network.filters=[16,32,64]", "--folds", "2", "--epochs", "12")
+FIGURES = ("sensitivity", "precision", "f1", "fp_per_scan")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train and judge every variant, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("labelmaps", type=Path, help="folder of label maps")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3, help="of each variant")
+    parser.add_argument(
+        "--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME"
+    )
+    parser.add_argument("--small", action="store_true", help="try all of it in minutes")
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args(arguments)
+    try:
+        heads = names_of_head_maps(given.labelmaps)
+        test = given.output / "test"
+        physical = ("--generator", "physical", "--heads", ",".join(heads[-HELD_OUT:]), "--seed", SEED)
+        count = 2 if given.small else TEST_SCANS
+        shiva_cmb(
+            *("synthesize", given.labelmaps, "-o", test, "-n", count, *physical),
+            *("--processes", given.processes),
+        )
+        for seed in range(given.seeds):
+            for variant in given.variants:
+                one_run(given, variant, seed, heads[:-HELD_OUT], test)
+                write_table(given.output)
+    except ShivaCmbError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def one_run(given: argparse.Namespace, variant: str, seed: int, heads: tuple[str, ...], test: Path) -> None:
+    """Scans, training, prediction and figures of one variant from one seed."""
+    folder = given.output / "runs" / f"{variant.replace(' ', '_').replace('*', '').replace(',', '')}-{seed}"
+    result = folder / "figures.csv"
+    if result.exists():
+        return
+    many = ("--processes", given.processes)
+    scans, model, found = folder / "scans", folder / "model", folder / "found"
+    left_out = [word for setting in VARIANTS[variant] for word in ("--set", setting)]
+    count, coarse, small = (4, COARSE, SMALL) if given.small else (SCANS, (), NETWORK)
+    source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--config", HERE / "scans.yaml")
+    shiva_cmb(*source, "-o", scans, "-n", count, "--seed", SEED + seed, *many, *coarse, *left_out)
+    if not (model / "model_info.json").exists():
+        started = ("--resume",) if (model / "training").exists() else ()
+        how = ("--config", HERE / "microbleeds.yaml", *small, "--folds", 2, "--seed", seed, *started, *many)
+        shiva_cmb("train", "--data", scans / "cases.json", "-o", model, *how)
+    figures = pooled_figures(model, test, found)
+    row = (variant, seed, *(figures[name].value for name in FIGURES))
+    with replacing() as pending, pending.path(result).open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("variant", "seed", *FIGURES), row])
+
+
+def write_table(output: Path) -> None:
+    """Mean and range over the seeds of each variant, as Markdown."""
+    runs: dict[str, list[dict[str, str]]] = {}
+    for path in sorted((output / "runs").glob("*/figures.csv")):
+        with path.open(encoding="utf-8", newline="") as stream:
+            row = next(csv.DictReader(stream))
+        runs.setdefault(row["variant"], []).append(row)
+    lines = [
+        (variant, str(len(rows)), *(_summary([float(row[name]) for row in rows]) for name in FIGURES))
+        for variant in VARIANTS
+        if (rows := runs.get(variant))
+    ]
+    write_markdown(output / "ablation.md", ("training scans with", "seeds", *FIGURES), lines)
+
+
+def _summary(values: list[float]) -> str:
+    return f"{statistics.mean(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

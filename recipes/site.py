@@ -1,0 +1,75 @@
+"""Does fine-tuning on a dozen scans of one's own site help? `python -m recipes.site LABELMAPS -o OUT`.
+
+The site has one kind of scanner (T2* at 1.5 T, noisy), played by the physical generator. The bundled model as
+it is, a model trained from nothing on 12 of its scans, and the bundled model fine-tuned on them are judged on
+its scans of other heads. OUT/site.md is the table.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from recipes.commands import pooled_figures, shiva_cmb, write_markdown
+from recipes.microbleeds import FEWEST_HEADS, HELD_OUT
+from shiva_cmb.ensemble import bundled
+from shiva_cmb.errors import ShivaCmbError, UsageError
+from shiva_cmb.synthesis.head_map import names_of_head_maps
+
+HERE = Path(__file__).parent
+SITE = (
+    *("--set", "swi_share=0", "--set", "three_tesla_share=0", "--set", "lesion_free_share=0.25"),
+    *("--set", "lowest_snr=12", "--set", "highest_snr=16"),
+)
+TRAINING_SCANS, TEST_SCANS, SEED = 12, 32, 77
+FIGURES = ("sensitivity", "precision", "f1", "fp_per_scan")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the site's scans, train twice, judge three models, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("labelmaps", type=Path, help="folder of label maps")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("-m", "--model", default=bundled.DEFAULT_NAME, help="what is fine-tuned")
+    parser.add_argument("--test-scans", type=int, default=TEST_SCANS)
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args(arguments)
+    try:
+        heads = names_of_head_maps(given.labelmaps)
+        if len(heads) < FEWEST_HEADS + HELD_OUT:
+            raise UsageError(f"{given.labelmaps}: expected {FEWEST_HEADS + HELD_OUT} label maps or more")
+        for name, some, count, seed in (
+            ("training", heads[:-HELD_OUT], TRAINING_SCANS, SEED),
+            ("test", heads[-HELD_OUT:], given.test_scans, SEED + 1),
+        ):
+            which = ("--generator", "physical", "--heads", ",".join(some), "--seed", seed, *SITE)
+            many = ("-n", count, "--processes", given.processes)
+            shiva_cmb("synthesize", given.labelmaps, "-o", given.output / name, *which, *many)
+        models = {
+            "the bundled model": given.model,
+            "trained on 12 scans": _trained(given, "scratch.yaml", "scratch"),
+            "bundled, fine-tuned on them": _trained(given, "finetune.yaml", "tuned", "--init", given.model),
+        }
+        rows = []
+        for name, model in models.items():
+            figures = pooled_figures(model, given.output / "test", given.output / "found" / Path(model).name)
+            cells = (figures[figure] for figure in FIGURES)
+            rows.append((name, *(f"{c.value:.2f} ({c.low:.2f}-{c.high:.2f})" for c in cells)))
+        write_markdown(given.output / "site.md", ("model", *FIGURES), rows)
+    except ShivaCmbError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _trained(given: argparse.Namespace, config: str, name: str, *options: object) -> Path:
+    """A bundle trained on the site's scans; it is kept."""
+    model = given.output / name
+    if not (model / "model_info.json").exists():
+        started = ("--resume",) if (model / "training").exists() else ()
+        how = ("--config", HERE / config, "--processes", given.processes, *options, *started)
+        shiva_cmb("train", "--data", given.output / "training" / "cases.json", "-o", model, *how)
+    return Path(model)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
