@@ -1,4 +1,4 @@
-"""What the benchmarks work on: three SavedModel folds and one head on the model grid, made once."""
+"""What the benchmarks work on: three SavedModel folds and one scan on the model grid, made once."""
 
 import sys
 from dataclasses import asdict
@@ -41,14 +41,14 @@ def make_folds(folder: Path) -> list[Path]:
 
 
 def make_image(folder: Path) -> tuple[Path, Path]:
-    """A generated head, brought to the model grid and scaled, and its brain mask."""
+    """A generated scan, brought to the model grid and scaled, and its brain mask."""
     from shiva_cmb.imaging import Preprocessing, Volume, to_model_grid, write_volume
-    from shiva_cmb.synthesis import make_head
+    from shiva_cmb.synthesis import bundled_head, make_scan
 
     image, mask = folder / "swi.nii.gz", folder / "brain.nii.gz"
     if not (image.is_file() and mask.is_file()):
-        head = make_head(np.random.default_rng(0))
-        given = to_model_grid(head.image, head.brain.data > 0, Preprocessing())
+        scan = make_scan(np.random.default_rng(0), bundled_head())
+        given = to_model_grid(scan.image, scan.brain.data > 0, Preprocessing())
         write_volume(given.image, image)
         write_volume(Volume(given.brain.astype(np.uint8), given.image.affine), mask)
     return image, mask

@@ -38,6 +38,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 """What is left out, by the settings of `shiva-cmb synthesize`."""
 SCANS, TEST_SCANS, SEED = 30, 48, 2026
+TEST_SEED = 31
+"""Not the card's: what is chosen by these scans must be judged by others."""
 NETWORK = ("--set", "network.filters=[16,32,64]", "--folds", "2", "--epochs", "12")
 FIGURES = ("sensitivity", "precision", "f1", "fp_per_scan")
 
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         heads = names_of_head_maps(given.labelmaps)
         test = given.output / "test"
-        physical = ("--generator", "physical", "--heads", ",".join(heads[-HELD_OUT:]), "--seed", SEED)
+        physical = ("--generator", "physical", "--heads", ",".join(heads[-HELD_OUT:]), "--seed", TEST_SEED)
         count = 2 if given.small else TEST_SCANS
         shiva_cmb(
             *("synthesize", given.labelmaps, "-o", test, "-n", count, *physical),

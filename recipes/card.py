@@ -142,9 +142,7 @@ def _text(bundle: Bundle, given: argparse.Namespace) -> CardText:
     command = shlex.join(["python", "-m", "recipes.card", "LABELMAPS", "-o", "OUT", *map(str, options)])
     version = bundle.descriptor.version
     title = f"Model card: {bundle.folder.name}{f' {version}' if version else ''}"
-    training = [
-        "Scans that `shiva-cmb synthesize` made of label maps of heads, a third of them without bleeds."
-    ]
+    training = ["Scans that `shiva-cmb synthesize` made of label maps of heads, three of ten without bleeds."]
     return CardText(title, command, training)
 
 

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shiva_cmb.cli import options
 from shiva_cmb.cli.screen import print_json, print_note
 from shiva_cmb.errors import NOT_CLINICAL, UsageError
 
 if TYPE_CHECKING:
     from shiva_cmb.synthesis.head_map import HeadMap
+    from shiva_cmb.synthesis.implant import RealScan
 
 GENERATORS = ("quick", "physical")
+IMPLANT = "implant"
+"""What the record calls scans that bleeds were implanted into."""
 
 
 def synthesize(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scans; made if missing.")],
     labelmaps: Annotated[
         Path | None,
-        typer.Argument(help="Folder of head label maps (FreeSurfer's and SynthSeg's labels), or one of them."),
+        typer.Argument(
+            help="Folder of head label maps (FreeSurfer's and SynthSeg's labels), or one of them."
+        ),
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", help="How many scans.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all of them: scan k is the same whatever the count.")] = 0,
@@ -31,6 +37,14 @@ def synthesize(
     heads: Annotated[
         str | None, typer.Option(help="Only these label maps of the folder, by name: head_01,head_02.")
     ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Implant bleeds into copies of this real scan instead of making heads."),
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option("-b", "--mask", "--brainmask", help="With --into: its brain mask.")
+    ] = None,
+    volume: options.VolumeIndex = None,
     config: Annotated[Path | None, typer.Option(help="Settings of the generator, YAML or JSON.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting: NAME=VALUE, such as bleeds.pair_share=0.")
@@ -40,21 +54,32 @@ def synthesize(
 ) -> None:
     """Make SWI and T2* scans with microbleeds, mimics and their exact truth from head label maps.
 
-    For each scan: image, label (1 bleed, 2 too faint to count), brain mask, regions, a table of bleeds and one
-    of mimics; and cases.json, the list that `train` and `evaluate` read. Without label maps one head that
-    comes with the package is used. A run that was stopped goes on where it was. Not for clinical use.
+    For each scan: image, label (1 bleed, 2 too faint to count), brain mask, regions, a table of bleeds and
+    one of mimics; and cases.json, the list that `train` and `evaluate` read. Without label maps one head
+    that comes with the package is used. A run that was stopped goes on where it was. Not for clinical use.
+
+    With --into, settings are `bleeds.NAME` and `scanner.te_ms`, `scanner.field_t`, `scanner.phase_mask`.
     """
     from shiva_cmb.synthesis.scan import write_scans
 
     names = _settings(config, set_ or [])
-    make, how = _generator(generator, names)
+    if into is not None and (labelmaps is not None or heads is not None):
+        raise UsageError("--into takes a real scan in place of label maps: leave LABELMAPS and --heads out")
+    if into is not None and generator != GENERATORS[0]:
+        raise UsageError("--generator makes heads: leave it out with --into")
+    if into is None and (mask is not None or volume is not None):
+        raise UsageError("-b and --volume are about the scan that --into names")
+    make, how = _generator(generator if into is None else IMPLANT, names)
+    record = {"generator": generator if into is None else IMPLANT, "settings": how}
+    if into is not None:
+        record |= {"into": str(into.absolute()), "mask": mask and str(mask.absolute()), "volume": volume}
     path = write_scans(
         make,
-        _heads(labelmaps, heads),
+        _heads(labelmaps, heads) if into is None else (_real_scan(into, mask, volume),),
         output,
         count=count,
         seed=seed,
-        how={"generator": generator, "settings": how},
+        how=record,
         processes=processes,
         progress=_progress(json),
     )
@@ -88,19 +113,43 @@ def _generator(name: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
 
         physical = changed(PhysicalSettings(), settings)
         return partial(make_physical_scan, settings=physical), plain(asdict(physical))
+    if name == IMPLANT:
+        from shiva_cmb.synthesis.implant import ImplantSettings, scan_with_bleeds
+
+        implants = changed(ImplantSettings(), settings)
+        return partial(scan_with_bleeds, settings=implants), plain(asdict(implants))
     raise UsageError(f"--generator {name}: expected one of {', '.join(GENERATORS)}")
 
 
 def _heads(folder: Path | None, names: str | None) -> "tuple[HeadMap, ...]":
     from shiva_cmb.synthesis.head_map import bundled_head, read_head_map, read_head_maps
 
+    if folder is not None and not folder.exists():
+        raise UsageError(f"{folder}: no such folder or file; expected label maps")
+    if names is not None and (folder is None or not folder.is_dir()):
+        raise UsageError("--heads chooses from a folder of label maps: name one")
     if folder is None:
         maps: tuple[HeadMap, ...] = (bundled_head(),)
     elif folder.is_dir():
-        maps = read_head_maps(folder, names.split(",") if names else None, note=print_note)
+        chosen = None if names is None else [name.strip() for name in names.split(",")]
+        maps = read_head_maps(folder, chosen, note=print_note)
     else:
         maps = (read_head_map(folder, note=print_note),)
     return maps
+
+
+def _real_scan(path: Path, mask: Path | None, volume: int | None) -> "RealScan":
+    """A real scan with its brain and, where the anatomy network finds them, its regions."""
+    from shiva_cmb.prediction import image_name
+    from shiva_cmb.prediction.inputs import read_subject
+    from shiva_cmb.prediction.regions import find_regions
+    from shiva_cmb.synthesis.implant import RealScan
+
+    subject = read_subject(path, mask, index=volume, note=print_note)
+    regions = find_regions(subject, None, None, print_note).volume
+    return RealScan(
+        image_name(path), subject.channels[0], subject.brain, None if regions is None else regions.data
+    )
 
 
 def _progress(quiet: bool) -> Any:

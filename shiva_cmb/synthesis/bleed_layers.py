@@ -21,7 +21,7 @@ from shiva_cmb.synthesis.patch_truth import free_places, marks, noise_of
 from shiva_cmb.synthesis.visible import BLEED, IGNORED, NOTHING
 
 STEP_MM = 1 / 3
-"""Longest step between the points of a voxel whose signals are averaged near a bleed; elsewhere one will do."""
+"""Longest step between the points of a voxel whose signals are averaged near a bleed; elsewhere one does."""
 NEAR_MM = 1.0
 """Near: so far beyond the radius that equals its visible diameter."""
 FAR_MM = 5.0
@@ -124,7 +124,7 @@ class Implanter:
 
         Args:
             image: (batch, x, y, z), 0 where there is no signal.
-            brain: its mask, the same shape; bleeds lie within.
+            brain: its mask, the same shape; bleeds lie and are labelled within.
             label: 0, 1 in bleeds, 2 where nobody knows; the same shape. What is labelled stays so.
             numbers: of `draw`.
 
@@ -151,9 +151,11 @@ class Implanter:
         left = ops.exp(-lost) * phase_mask(turned) ** power
         noise = placed[:, 2:4] * sigma[:, None, None, None, None]
         changed = ops.sqrt((image * left + noise[:, 0]) ** 2 + noise[:, 1] ** 2)
-        image = ops.where(left < 1.0, changed, image)
         new = ops.where(placed[:, 4] > 0.5, BLEED, ops.where(placed[:, 5] > 0.5, IGNORED, NOTHING))
-        return image, ops.where(ops.equal(label, NOTHING), ops.cast(new, label.dtype), label)
+        free = ops.logical_and(ops.equal(label, NOTHING), brain > 0.5)
+        # where there is no signal, as outside of a stripped brain, none is lost and no noise belongs
+        changed = ops.where(ops.logical_and(left < 1.0, image > 0.0), changed, image)
+        return changed, ops.where(free, ops.cast(new, label.dtype), label)
 
     def factors(self, numbers: Numbers) -> tuple[Any, Any]:
         """What each bleed does to the signal around it: real and imaginary part, (batch, n, *window)."""
@@ -198,10 +200,13 @@ class Implanter:
         shape = [2 * n + 1 for n in half]
         blocks = [number for pair in zip(shape, parts, strict=True) for number in pair]
         real, imaginary = (
-            ops.mean(ops.reshape(signal, (-1, *blocks)), axis=(2, 4, 6))
+            ops.reshape(
+                ops.mean(ops.reshape(signal, (-1, *blocks)), axis=(2, 4, 6)),
+                (-1, self._how.bleeds[1], *shape),
+            )
             for signal in (size * ops.cos(phase), size * ops.sin(phase))
         )
-        return tuple(ops.reshape(mean, (-1, self._how.bleeds[1], *shape)) for mean in (real, imaginary))
+        return real, imaginary
 
     def _kept_phase(self, real: Any, imaginary: Any) -> Any:
         """What is left of the phase after the filter of SWI, which works slice by slice."""

@@ -124,7 +124,7 @@ def draw_bleeds(
             second = draw_bleed(rng, float(diameters[len(bleeds) + 1]), settings)
             wide_mm = visible_diameter_mm(second.core_diameter_mm, second.chi_ppm, te_s, b0_t)
             mate = places.beside(rng, centre, (seen_mm + wide_mm) / 2)
-        if mate is None:
+        if mate is None or not keeps_distance(mate, wide_mm, kept[:-1]):
             bleeds.append(_placed(first, centre, places, None))
             continue
         kept.append((mate, wide_mm))

@@ -22,7 +22,7 @@ from shiva_cmb.synthesis.acquisition import (
 from shiva_cmb.synthesis.bleeds import Bleed, BleedSettings, draw_bleeds, true_bleed
 from shiva_cmb.synthesis.blooming import attenuation
 from shiva_cmb.synthesis.head_map import ARTERY, CSF, VEIN, HeadMap, deform
-from shiva_cmb.synthesis.mimics import MimicSettings, draw_mimics
+from shiva_cmb.synthesis.mimics import CALCIFICATION, MimicSettings, draw_mimics
 from shiva_cmb.synthesis.protocol import Protocol, ProtocolSettings, draw_protocol
 from shiva_cmb.synthesis.scan import GeneratedScan
 from shiva_cmb.synthesis.scene import Scene, make_scene, sample
@@ -117,7 +117,7 @@ def _signal_with_mimics(
         chi = float(tables.chi_ppm[tissue]) if kind is None else 0.0
         add_vessels(signal, filled, oriented, brightness, chi, protocol)
     for ball in balls:
-        calcium = ball.kind == "calcification"
+        calcium = ball.kind == CALCIFICATION
         chi = rng.uniform(*(CALCIUM_PPM if calcium else IRON_PPM))
         _insert(signal, grid, protocol, ball, chi, rng.uniform(80, 400) if calcium else rng.uniform(40, 150))
     return signal
@@ -154,16 +154,16 @@ def _scan(
 
     brain = sample(scene.head.brain.astype(np.uint8), scene.head.grid, native, order=0).astype(bool)
     regions = np.asarray(sample(scene.head.regions, scene.head.grid, native, order=0), np.uint8)
+    left = _stripping_mask(rng, brain) if protocol.stripped else np.ones(native.shape, bool)
+    image = image * left
     label, facts = visible_mask(
-        receiver.magnitude(with_bleeds, slow),
-        receiver.magnitude(without, slow),
+        receiver.magnitude(with_bleeds, slow) * left,  # what was stripped off shows no bleed
+        receiver.magnitude(without, slow) * left,
         native,
         spread * float(np.sqrt(protocol.kept_fraction)),
         [bleed.ball.centre_mm for bleed in bleeds],
         [bleed.core_diameter_mm / 2 for bleed in bleeds],
     )
-    if protocol.stripped:
-        image = image * _stripping_mask(rng, brain)
     top = np.percentile(image[brain], 99.5) if brain.any() else image.max()
     values = np.rint(image * (rng.uniform(0.3, 1.0) * BRIGHTEST / max(float(top), 1e-9)))
     volumes = [Volume(a, native.affine) for a in (values.clip(0, 32767).astype(np.int16), label)]

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from shiva_cmb.errors import DataError, Note, warn_user
 from shiva_cmb.imaging import Grid, Reorient, Resample, SpatialChain, Volume, read_volume
+from shiva_cmb.synthesis.specks import without_specks
 
 WORKING_SPACING_MM = 1.0
 MARGIN_MM = 4.0
@@ -75,6 +76,8 @@ NERVOUS = (WHITE, CORTEX, *range(THALAMUS, CEREBELLAR_CORTEX + 1))
 """Brain tissue proper."""
 DEEP = (THALAMUS, CAUDATE, PUTAMEN, PALLIDUM, DIENCEPHALON, ACCUMBENS)
 INFRATENTORIAL = (BRAINSTEM, CEREBELLAR_WHITE, CEREBELLAR_CORTEX)
+SPECKLED = (OUTSIDE, ARTERY, VEIN, SOFT, MUSCLE, MUCOSA, SKIN, BONE, MARROW)
+"""Tissues whose pieces of a few voxels are slips of the segmentation; small pieces of others are real."""
 
 REGION_NAMES: Mapping[int, tuple[str, str]] = {
     1: ("lobar", "left"),
@@ -167,7 +170,7 @@ def regions_of(
 
 
 def read_head_map(path: str | Path, note: Note = warn_user) -> HeadMap:
-    """Read one label map.
+    """Read one label map, crop it to the head, and take out its specks.
 
     Args:
         path: NIfTI of whole numbers: FreeSurfer's labels in the brain, SynthSeg's 5xx around it.
@@ -183,7 +186,7 @@ def read_head_map(path: str | Path, note: Note = warn_user) -> HeadMap:
     whole = SpatialChain(steps).apply(volume.with_data(volume.data.astype(np.int16)), order=0)
     tissues = tissues_of(whole.data)
     unknown = np.count_nonzero((tissues == OUTSIDE) & (whole.data != 0)) / max(
-        np.count_nonzero(whole.data), 1
+        int(np.count_nonzero(whole.data)), 1
     )
     if unknown > MOST_UNKNOWN or not np.isin(tissues, (WHITE, CORTEX)).any():
         raise DataError(
@@ -192,9 +195,10 @@ def read_head_map(path: str | Path, note: Note = warn_user) -> HeadMap:
         )
     box = _head_box(tissues)
     data = np.where(tissues[box] != OUTSIDE, whole.data[box], 0).astype(np.int16)
+    data = without_specks(data, tissues[box], SPECKLED)
     affine = whole.affine.copy()
     affine[:3, 3] = whole.grid.to_world([s.start for s in box])
-    return HeadMap(Path(path).name.split(".")[0], Volume(data, affine))
+    return HeadMap(_head_name(Path(path)), Volume(data, affine))
 
 
 def read_head_maps(
@@ -227,10 +231,15 @@ def names_of_head_maps(folder: str | Path) -> tuple[str, ...]:
 
 
 def _head_map_paths(folder: str | Path) -> dict[str, Path]:
-    paths = {p.name.split(".")[0]: p for p in sorted(Path(folder).glob("*.nii*")) if p.is_file()}
+    files = (path for ending in ("nii", "nii.gz") for path in Path(folder).glob(f"*.{ending}"))
+    paths = {_head_name(path): path for path in sorted(files) if path.is_file()}
     if not paths:
         raise DataError(f"{folder}: expected a folder with label maps (*.nii.gz), found none")
     return paths
+
+
+def _head_name(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def bundled_head() -> HeadMap:

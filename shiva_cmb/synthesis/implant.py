@@ -1,6 +1,6 @@
 """Bleeds put into a user's own scan: to see which of them are found on this scanner, or to train on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +132,8 @@ def implant(
         [bleed.ball.centre_mm for bleed in bleeds],
         [bleed.core_diameter_mm / 2 for bleed in bleeds],
     )
-    changed = left < UNCHANGED
+    # where there is no signal, as outside of a stripped brain, none is lost and no noise belongs
+    changed = (left < UNCHANGED) & (data > 0)
     noise = sigma * np.sqrt(1 - left[changed] ** 2)
     real = data[changed] * left[changed] + noise * rng.standard_normal(noise.shape, dtype=np.float32)
     data[changed] = np.hypot(real, noise * rng.standard_normal(noise.shape, dtype=np.float32))
@@ -145,40 +146,51 @@ def implant(
     return Implanted(scan.with_data(values), numbers, truth, sigma)
 
 
-def scan_with_bleeds(
-    rng: np.random.Generator,
-    name: str,
-    scan: Volume,
-    brain: NDArray[np.bool_],
-    regions: NDArray[np.uint8] | None,
-    settings: tuple[BleedSettings, ScannerSettings],
-) -> GeneratedScan:
-    """`implant`, in the form that generated scans are written in.
+@dataclass(frozen=True, eq=False)
+class RealScan:
+    """A scan that bleeds are put into."""
 
-    Args:
-        rng: where places and sizes come from.
-        name: of the patient: copies of a scan belong into one fold.
-        scan: see `implant`, as the others.
-        brain: mask.
-        regions: values of `head_map.REGION_NAMES`, or None.
-        settings: of the bleeds and of the scanner.
-    """
-    made = implant(rng, scan, brain, regions, *settings)
-    scanner = settings[1]
-    known = np.zeros(scan.shape, np.uint8) if regions is None else regions
+    name: str
+    """Of the patient: copies of a scan belong into one fold."""
+    image: Volume
+    """Finite values."""
+    brain: NDArray[np.bool_]
+    """Brain mask, same shape."""
+    regions: NDArray[np.uint8] | None = None
+    """Values of `head_map.REGION_NAMES`, or None."""
+
+
+@dataclass(frozen=True)
+class ImplantSettings:
+    """Which bleeds go into a real scan, and how it was made."""
+
+    bleeds: BleedSettings = field(default_factory=BleedSettings)
+    """How many, how large."""
+    scanner: ScannerSettings = field(default_factory=ScannerSettings)
+    """What bleeds look like on it."""
+
+
+def scan_with_bleeds(
+    rng: np.random.Generator, scan: RealScan, settings: ImplantSettings | None = None
+) -> GeneratedScan:
+    """`implant`, in the form that generated scans are written in."""
+    settings = settings or ImplantSettings()
+    made = implant(rng, scan.image, scan.brain, scan.regions, settings.bleeds, settings.scanner)
+    scanner = settings.scanner
+    known = np.zeros(scan.image.shape, np.uint8) if scan.regions is None else scan.regions
     return GeneratedScan(
-        head=name,
+        head=scan.name,
         image=made.image,
-        label=scan.with_data(made.label),
-        brain=scan.with_data(brain.astype(np.uint8)),
-        regions=scan.with_data(known),
+        label=scan.image.with_data(made.label),
+        brain=scan.image.with_data(scan.brain.astype(np.uint8)),
+        regions=scan.image.with_data(known),
         bleeds=made.bleeds,
         mimics=(),
         facts={
             "sequence": "swi" if scanner.phase_mask else "t2s",
             "field_t": scanner.field_t,
             "te_ms": scanner.te_ms,
-            "slice_mm": round(max(scan.spacing_mm), 2),
+            "slice_mm": round(max(scan.image.spacing_mm), 2),
         },
     )
 

@@ -55,7 +55,8 @@ class DipoleField(keras.layers.Layer):
 
     def _kernel(self, sizes: Sequence[int], b0_direction: Any) -> Any:
         """1/3 - (k.b)^2 / k^2, and 0 for the mean: (batch, *sizes)."""
-        square, towards = 0.0, 0.0
+        square: Any = 0.0
+        towards: Any = 0.0
         for axis, (size, step) in enumerate(zip(sizes, self._spacing_mm, strict=True)):
             line = np.fft.fftfreq(size, step).astype(np.float32)
             k = line.reshape([-1 if axis == other else 1 for other in range(3)])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from shiva_cmb.errors import OutputError, ShivaCmbError, UsageError
 from shiva_cmb.files import replacing, write_json
 from shiva_cmb.imaging import Grid, Volume, write_volume
 from shiva_cmb.parallel import Progress, run_cases
-from shiva_cmb.synthesis.head_map import REGION_NAMES, HeadMap
+from shiva_cmb.synthesis.head_map import REGION_NAMES
 from shiva_cmb.synthesis.shapes import Ball, Tube
 from shiva_cmb.synthesis.visible import BLEED, IGNORED
 from shiva_cmb.tables import write_tsv
@@ -77,12 +77,21 @@ class GeneratedScan:
     """The sequence, for the list of cases."""
 
 
-MakeScan = Callable[[np.random.Generator, HeadMap], GeneratedScan]
+class Source(Protocol):
+    """What scans are made from: a label map, or a real scan."""
+
+    @property
+    def name(self) -> str:
+        """Of the subject: scans of one belong into one fold."""
+
+
+MakeScan = Callable[[np.random.Generator, Any], GeneratedScan]
+"""Makes one scan from a source of its own kind."""
 
 
 def write_scans(
     make: MakeScan,
-    heads: Sequence[HeadMap],
+    heads: Sequence[Source],
     folder: str | Path,
     *,
     count: int,
@@ -98,7 +107,7 @@ def write_scans(
 
     Args:
         make: makes one scan.
-        heads: whose label maps.
+        heads: whose label maps, or other sources that `make` takes.
         folder: made if missing.
         count: how many scans.
         seed: of all of them.
@@ -115,18 +124,20 @@ def write_scans(
     """
     if count < 1 or not heads:
         raise UsageError(f"expected at least one scan and one head, got {count} and {len(heads)}")
+    if seed < 0:
+        raise UsageError(f"seed: expected 0 or more, got {seed}")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
     _require_same(folder, {**how, "seed": seed, "heads": [head.name for head in heads]})
-    width = max(4, len(str(count - 1)))
-    jobs = [(number, f"scan_{number:0{width}d}") for number in range(count)]
-    work = partial(_one, make=make, heads=tuple(heads), folder=folder, seed=seed)
+    # each job has its own head alone: other processes are sent no more than they need
+    jobs = [(number, f"scan_{number:04d}", heads[number % len(heads)]) for number in range(count)]
+    work = partial(_one, make=make, folder=folder, seed=seed)
     outcomes = run_cases(jobs, work, processes, progress)
     entries = []
-    for (_, name), outcome in zip(jobs, outcomes, strict=True):
+    for (_, name, _), outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, str):
             raise OutputError(f"{folder / name}: {outcome}")
         entries.append(outcome)
@@ -153,16 +164,14 @@ def _require_same(folder: Path, how: Mapping[str, Any]) -> None:
         )
 
 
-def _one(
-    job: tuple[int, str], *, make: MakeScan, heads: Sequence[HeadMap], folder: Path, seed: int
-) -> dict[str, Any] | str:
+def _one(job: tuple[int, str, Source], *, make: MakeScan, folder: Path, seed: int) -> dict[str, Any] | str:
     """The entry of one scan in the list of cases; it is made unless it is there."""
-    number, name = job
+    number, name, head = job
     entry = folder / f"{name}.json"
     try:
         if entry.exists():  # written last, so the other files are there too
             return dict(json.loads(entry.read_text(encoding="utf-8")))
-        scan = make(np.random.default_rng([seed, number]), heads[number % len(heads)])
+        scan = make(np.random.default_rng([seed, number]), head)
         case = write_scan(scan, folder, name)
         with replacing() as pending:
             write_json(case, pending.path(entry))

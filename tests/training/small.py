@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shiva_cmb.imaging import write_volume
-from shiva_cmb.synthesis import PhantomSettings, make_head
+from tests.phantom import PhantomSettings, make_head
 
 SMALL_HEAD = PhantomSettings(
     spacing_mm=(1.0, 1.2, 2.0),

@@ -124,6 +124,13 @@ def test_a_configuration_means_the_same_wherever_it_is_read(
     assert with_absolute_paths({"init": "../model.h5", "epochs": 3}) == {"init": read["init"], "epochs": 3}
 
 
+def test_a_bundled_models_name_is_no_path_unless_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("init: microbleeds\n")
+    assert read_config(tmp_path / "a.yaml") == {"init": "microbleeds"}
+    (tmp_path / "microbleeds").mkdir()
+    assert read_config(tmp_path / "a.yaml") == {"init": str(tmp_path / "microbleeds")}
+
+
 @pytest.mark.parametrize(
     ("given", "meant"),
     [

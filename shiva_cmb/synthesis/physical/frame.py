@@ -19,9 +19,6 @@ BORDER_SIGMA = 0.7
 SLAB = 12
 """Coarse sheets that are worked on at once; bounds the memory."""
 MARGIN_MM = 6.0
-SPECK_VOXELS = 60
-"""Smaller pieces of what is around the brain are slips of the segmentation."""
-SPECKLED = (hm.OUTSIDE, hm.BONE, hm.MARROW, hm.ARTERY, hm.VEIN, hm.SKIN, hm.SOFT, hm.MUCOSA)
 
 Box = tuple[slice, slice, slice]
 
@@ -69,7 +66,6 @@ def place_head(rng: np.random.Generator, head: HeadMap, settings: PhysicalSettin
     affine[:3, :3] = turn * spacing
     affine[:3, 3] = turn @ low
     x, y, z = (int(n) for n in np.ceil((high - low) / spacing).astype(int) + 1)
-    head = HeadMap(head.name, head.labels.with_data(without_specks(head.labels.data)))
     labels = _sampled(rng, head, Grid((x, y, z), affine), settings)
     found = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
     pad = round(MARGIN_MM / spacing)
@@ -79,22 +75,6 @@ def place_head(rng: np.random.Generator, head: HeadMap, settings: PhysicalSettin
     x, y, z = labels.shape
     tilted = DeformedHead(head.name, labels, Grid((x, y, z), affine))
     return Frame(tilted, _covered(rng, tilted, spacing), settings.fine_mm, direction)
-
-
-def without_specks(labels: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Labels without single voxels of air, bone, vessel and the like, which take the nearest other label.
-
-    The maps hold thousands of them; each voxel of air would make a void and a field like a bleed's.
-    """
-    tissues = hm.tissues_of(labels)
-    specks = np.zeros(labels.shape, bool)
-    for tissue in SPECKLED:
-        pieces, count = ndimage.label(tissues == tissue)
-        small = np.bincount(pieces.ravel(), minlength=count + 1) < SPECK_VOXELS
-        small[0] = False
-        specks |= small[pieces]
-    nearest = ndimage.distance_transform_edt(specks, return_distances=False, return_indices=True)
-    return np.asarray(labels[tuple(nearest)])
 
 
 def fine_tissues(frame: Frame) -> Iterator[tuple[slice, NDArray[np.uint8]]]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from shiva_cmb.imaging import Volume
 from shiva_cmb.synthesis.head_map import REGION_NAMES, HeadMap
@@ -27,7 +28,11 @@ def make_scan(
         head_map: whose head.
         settings: what is random, and how much.
     """
-    settings = settings or PhysicalSettings()
+    with threadpool_limits(1, "blas"):  # its threads wait for each other: ten times the work
+        return _make_scan(rng, head_map, settings or PhysicalSettings())
+
+
+def _make_scan(rng: np.random.Generator, head_map: HeadMap, settings: PhysicalSettings) -> GeneratedScan:
     protocol = draw_protocol(rng, settings)
     frame = place_head(rng, head_map, settings)
     tissue = draw_tissue(rng, protocol)

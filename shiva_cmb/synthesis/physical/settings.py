@@ -8,7 +8,7 @@ import numpy as np
 
 from shiva_cmb.errors import UsageError
 
-SequenceKind = Literal["swi", "t2star"]
+SequenceKind = Literal["swi", "t2s"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def draw_protocol(rng: np.random.Generator, settings: PhysicalSettings) -> Proto
         gap = rng.choice([0.0, 0.1, 0.2]) * thick if thick > 2.0 else 0.0
         tr, flip = rng.uniform(450, 900), rng.uniform(15, 30)
     return Protocol(
-        kind="swi" if swi else "t2star",
+        kind="swi" if swi else "t2s",
         field_t=field_t,
         te_ms=round(float(te), 1),
         tr_ms=round(float(tr), 1),

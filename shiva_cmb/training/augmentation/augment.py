@@ -8,8 +8,9 @@ from keras import ops
 
 from shiva_cmb.dataset.labels import IGNORED
 from shiva_cmb.errors import UsageError
+from shiva_cmb.synthesis.bleed_layers import Implanter, Numbers, PatchBleeds
 from shiva_cmb.training.augmentation import intensity
-from shiva_cmb.training.augmentation.draws import Draws, per_sample, where_drawn
+from shiva_cmb.training.augmentation.draws import Draws, change_drawn, per_sample, where_drawn
 from shiva_cmb.training.augmentation.fields import along_axes, blur_matrix
 from shiva_cmb.training.augmentation.orientation import reorient, turnable_axes
 from shiva_cmb.training.augmentation.settings import AugmentationSettings, BrainMasking, Change, Flip, Turn
@@ -78,6 +79,11 @@ class Augment(keras.layers.Layer):
             )
         how = self._settings
         self._turnable = turnable_axes(shape, self._spacing_mm)
+        bleeds = how.implant
+        self._implanter = Implanter(
+            PatchBleeds(bleeds.bleeds, bleeds.diameter_mm, bleeds.echo_t_ms, bleeds.swi_share),
+            self._spacing_mm,
+        )
         self._warp = Warp(how.affine, how.elastic, shape, self._spacing_mm)
         self.built = True
 
@@ -97,6 +103,8 @@ class Augment(keras.layers.Layer):
         how = self._settings
         draws = Draws(self._seeds, ops.shape(stack)[0])
         planes = ops.moveaxis(stack, 4, 1)
+        if how.implant.probability:
+            planes = self._implant(planes, draws)
         planes = reorient(planes, draws, self._turn, self._flip, self._turnable)
         if how.affine.probability or how.elastic.probability:
             planes = self._warp(planes, draws)
@@ -106,6 +114,18 @@ class Augment(keras.layers.Layer):
         if how.brain_masking.probability:
             planes = mask_brain(planes, draws, how.brain_masking, self._spacing_mm, self._outside)
         return ops.reshape(ops.moveaxis(planes, 1, 4), (-1, *stack.shape[1:]))
+
+    def _implant(self, planes: Any, draws: Draws) -> Any:
+        """Put bleeds into the first channel and into the label."""
+
+        def implanted(planes: Any, *numbers: Any) -> Any:
+            image = (planes[:, 0] - self._lowest) / self._span
+            image, label = self._implanter(image, planes[:, -2], planes[:, -1], Numbers(*numbers))
+            image = image * self._span + self._lowest
+            return ops.concatenate([image[:, None], planes[:, 1:-1], label[:, None]], axis=1)
+
+        drawn = draws.chance(self._settings.implant.probability)
+        return change_drawn(drawn, implanted, planes, *self._implanter.draw(draws.uniform))
 
     def _change_values(self, image: Any, draws: Draws) -> Any:
         how, spacing = self._settings, self._spacing_mm

@@ -85,6 +85,26 @@ def where_drawn(drawn: Any, change: Callable[[Any], Any], data: Any) -> Any:
     return ops.cond(ops.any(drawn), changed, lambda: data)
 
 
+def change_drawn(drawn: Any, change: Callable[..., Any], data: Any, *numbers: Any) -> Any:
+    """Like `where_drawn`, for costly changes: the other samples cost nothing where the engine allows it.
+
+    Args:
+        drawn: bool (batch,).
+        change: takes data and numbers of some samples and gives their data.
+        data: (batch, planes, x, y, z).
+        numbers: of each sample (batch, ...).
+    """
+    if keras.backend.backend() != "tensorflow":  # JAX compiles for sizes that are known beforehand
+        return where_drawn(drawn, lambda everything: change(everything, *numbers), data)
+
+    def changed() -> Any:
+        (which,) = ops.nonzero(drawn)
+        taken = change(*(ops.take(array, which, axis=0) for array in (data, *numbers)))
+        return ops.scatter_update(data, which[:, None], taken)
+
+    return ops.cond(ops.any(drawn), changed, lambda: data)
+
+
 def per_sample(values: Any) -> Any:
     """(batch,) as (batch, 1, 1, 1, 1)."""
     return ops.reshape(values, (-1, 1, 1, 1, 1))

@@ -37,6 +37,28 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Implant(Change):
+    """New microbleeds in the first channel, and in the label: the image is a SWI or a T2*-GRE.
+
+    They have the dipole field and decay of the generator of scans; where nobody could see them they count
+    neither way. They come before all other changes, which make them look like those that were there.
+    """
+
+    limits: ClassVar[Mapping[str, Range]] = MappingProxyType(
+        {"bleeds": (1, 20), "diameter_mm": (0.5, 15.0), "echo_t_ms": (5.0, 500.0), "swi_share": (0.0, 1.0)}
+    )
+
+    bleeds: tuple[int, int] = (1, 3)
+    """Fewest and most in a sample; fewer where there is no place in the brain."""
+    diameter_mm: Range = (2.0, 6.0)
+    """What they look like at 3 T and 20 ms, on a log scale."""
+    echo_t_ms: Range = (30.0, 95.0)
+    """Field times echo time, which they bloom with: 60 are 3 T and 20 ms."""
+    swi_share: float = 0.5
+    """Samples whose bleeds have the phase mask of SWI: 1 for SWI alone, 0 for T2*-GRE alone."""
+
+
+@dataclass(frozen=True)
 class Flip(Change):
     """Mirror images; `probability` holds for each axis by itself."""
 
@@ -210,6 +232,8 @@ class BrainMasking(Change):
 class AugmentationSettings:
     """Every change by itself. The order of the fields is the order in which they are made."""
 
+    implant: Implant = field(default_factory=Implant)
+    """New bleeds; in none of the presets."""
     turn: Turn = field(default_factory=Turn)
     """Turns by 90 degrees."""
     flip: Flip = field(default_factory=Flip)

@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from shiva_cmb.dataset.labels import IGNORED
-from shiva_cmb.training.augmentation.draws import Draws, per_sample
+from shiva_cmb.training.augmentation.draws import Draws, change_drawn, per_sample
 from shiva_cmb.training.augmentation.fields import along_axes, spline_matrices
 from shiva_cmb.training.augmentation.settings import Affine, Elastic
 
@@ -53,15 +53,14 @@ class Warp:
         knots = draws.normal(3, *(spline.shape[1] for spline in self._splines))
         size_mm = ops.where(bent, draws.uniform(0.0, self._elastic.displacement_mm), 0.0)
 
-        def changed() -> Any:
-            places = self._places(matrices, knots, size_mm)
-            return ops.where(per_sample(ops.logical_or(bent, moved)), resample(planes, places), planes)
+        def warped(planes: Any, matrices: Any, knots: Any, size_mm: Any) -> Any:
+            return resample(planes, self._places(matrices, knots, size_mm))
 
-        return ops.cond(ops.any(ops.logical_or(bent, moved)), changed, lambda: planes)
+        return change_drawn(ops.logical_or(bent, moved), warped, planes, matrices, knots, size_mm)
 
-    def _matrices(self, draws: Draws, moved: Any) -> list[list[Any]]:
-        """Rows and columns, each (batch,): from an offset to the middle to where its value comes from, in
-        voxels; the identity for samples that are not moved."""
+    def _matrices(self, draws: Draws, moved: Any) -> Any:
+        """(batch, row, column): from an offset to the middle to where its value comes from, in voxels; the
+        identity for samples that are not moved."""
         how = self._affine
         turn = math.radians(how.rotation_degrees)
         angles = draws.uniform(-turn, turn, 3)
@@ -77,12 +76,13 @@ class Warp:
                 [s * product[a][j] + c * product[b][j] for j in range(3)],
             )
         spacing = self._spacing_mm
-        return [
+        rows = [
             [ops.where(moved, product[i][j] * (spacing[j] / spacing[i]), float(i == j)) for j in range(3)]
             for i in range(3)
         ]
+        return ops.stack([ops.stack(row, axis=1) for row in rows], axis=1)
 
-    def _places(self, matrices: list[list[Any]], knots: Any, size_mm: Any) -> list[Any]:
+    def _places(self, matrices: Any, knots: Any, size_mm: Any) -> list[Any]:
         """Where the value of each voxel comes from, in voxels: three of (batch, x, y, z)."""
         offsets = []
         for axis, size in enumerate(self._shape):
@@ -91,7 +91,7 @@ class Warp:
         bend = along_axes(knots, self._splines) * per_sample(size_mm)
         places = []
         for i, size in enumerate(self._shape):
-            terms = [ops.reshape(matrices[i][j], (-1, 1, 1, 1)) * offsets[j] for j in range(3)]
+            terms = [ops.reshape(matrices[:, i, j], (-1, 1, 1, 1)) * offsets[j] for j in range(3)]
             moved = terms[0] + terms[1] + terms[2] + (size - 1) / 2
             places.append(moved + bend[:, i] * (1.0 / self._spacing_mm[i]))
         return places

@@ -22,7 +22,7 @@ from shiva_cmb.training.augmentation.settings import (
 )
 from tests.training.augmentation.stacks import changed, noisy_stack, only, same_sample
 
-SPATIAL = ("turn", "flip", "affine", "elastic", "brain_masking")
+SPATIAL = ("implant", "turn", "flip", "affine", "elastic", "brain_masking")
 VALUES = [f.name for f in fields(AugmentationSettings) if f.name not in SPATIAL]
 
 

@@ -16,6 +16,7 @@ from shiva_cmb.training.augmentation.settings import (
     Flip,
     Gamma,
     GaussianNoise,
+    Implant,
     ThickSlices,
 )
 
@@ -28,6 +29,8 @@ from shiva_cmb.training.augmentation.settings import (
         (lambda: Gamma(0.1, exponent=(1.5, 0.7)), r"Gamma\.exponent: .*smallest and a largest"),
         (lambda: Gamma(0.1, exponent=(0.0, 2.0)), r"Gamma\.exponent"),
         (lambda: Gamma(0.1, exponent=(0.5, 1.0, 2.0)), r"Gamma\.exponent"),
+        (lambda: Implant(0.1, bleeds=(0, 3)), r"Implant\.bleeds: .*from 1 to 20, got \(0, 3\)"),
+        (lambda: Implant(0.1, diameter_mm=(6.0, 2.0)), r"Implant\.diameter_mm"),
         (lambda: GaussianNoise(0.1, std_fraction=(-0.1, 0.1)), r"GaussianNoise\.std_fraction"),
         (lambda: ThickSlices(0.1, thickness_mm=(0.0, 3.0)), r"ThickSlices\.thickness_mm"),
         (lambda: Affine(0.1, rotation_degrees=-5.0), r"Affine\.rotation_degrees"),
@@ -42,7 +45,7 @@ def test_what_cannot_be_is_refused_by_name(make: object, words: str) -> None:
 
 
 def test_presets_grow_stronger_and_none_does_nothing() -> None:
-    changes = [field.name for field in fields(AugmentationSettings)]
+    changes = [field.name for field in fields(AugmentationSettings) if field.name != "implant"]
     often = {
         name: [getattr(preset, change).probability for change in changes]
         for name, preset in AUGMENTATIONS.items()
@@ -51,6 +54,7 @@ def test_presets_grow_stronger_and_none_does_nothing() -> None:
     assert not any(often["none"])
     assert sum(p > 0 for p in often["light"]) == 2
     assert all(often["heavy"])
+    assert not any(preset.implant.probability for preset in AUGMENTATIONS.values())
 
 
 def test_settings_are_read_from_plain_values() -> None:

@@ -22,6 +22,7 @@ SHAPE = (9, 8, 11)
 NETWORKS: dict[str, dict[str, Any]] = {
     "plain_unet": {"filters": (2, 4)},
     "monai_unet": {"filters": (2, 3, 4), "residual_units": 1},
+    "stem_unet": {"filters": (2, 4)},
 }
 
 

@@ -25,6 +25,7 @@ from shiva_cmb.networks import (
     ResidualUNet,
     SegResNet,
     ShivaUNet,
+    StemUNet,
     build_network,
 )
 from shiva_cmb.training import TrainingSettings, settings_from
@@ -47,6 +48,7 @@ NETWORKS: dict[str, NetworkSettings] = {
     "monai": MonaiUNet(filters=(4, 6)),
     "segresnet": SegResNet(first_filters=4, groups=2, blocks_down=(1, 1), blocks_up=(1,)),
     "attention": AttentionUNet(filters=(4, 6)),
+    "stem": StemUNet(filters=(6, 8)),
     "unetr": UNETR(first_filters=2, hidden=6, mlp=8, heads=2, layers=3, taps=(0, 1, 2)),
 }
 
