@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at, check, export, import and pack models.", no_args_is_help=True)
 
-BundlePath = Annotated[Path, typer.Argument(help="A bundle's folder, or its JSON.")]
+BundlePath = Annotated[Path, typer.Argument(help="A bundle's folder, its JSON, or a bundled model's name.")]
 
 
 @app.command()
@@ -25,7 +25,7 @@ def info(path: BundlePath, model_dir: options.ModelDir = None, json: options.Jso
     if json:
         print_json(bundle.descriptor.model_dump(mode="json", by_alias=True))
         return
-    for name, value in _rows(bundle):
+    for name, value in rows_of(bundle):
         print(f"{name:<17}{value}")
 
 
@@ -54,7 +54,9 @@ def verify(path: BundlePath, model_dir: options.ModelDir = None, json: options.J
 def export(
     path: BundlePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.")],
-    kind: Annotated[str, typer.Option("--format", help="savedmodel (for SHiVAi), openvino or onnx.")],
+    kind: Annotated[
+        str, typer.Option("--format", help="savedmodel (for SHiVAi), float16, openvino or onnx.")
+    ],
     model_dir: options.ModelDir = None,
     trust_model_code: options.TrustModelCode = False,
 ) -> None:
@@ -127,12 +129,13 @@ def pack(
 
 
 def _open(path: Path, model_dir: Path | None) -> "Bundle":
-    from shiva_cmb.ensemble import open_bundle
+    from shiva_cmb.ensemble import named_model, open_bundle
 
-    return open_bundle(path, model_dir, note=print_note)
+    return open_bundle(named_model(path), model_dir, note=print_note)
 
 
-def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
+def rows_of(bundle: "Bundle") -> list[tuple[str, str]]:
+    """What a model is, as names and values."""
     descriptor, part = bundle.descriptor, bundle.part
     point = part.operating_point
     rows = [
@@ -142,6 +145,7 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         ("author", descriptor.author),
         ("licence", part.licence),
         ("url", descriptor.url or ""),
+        ("size", megabytes(bundle)),
         ("input", f"{_times(part.input.shape)} voxels of {_times(part.input.spacing_mm)} mm"),
         ("channels", ", ".join(part.channels)),
         ("preprocessing", f"{part.preprocessing}, scaling {part.scaling.scheme}"),
@@ -168,6 +172,13 @@ def _expected(metrics: Mapping[str, float | None]) -> Iterator[str]:
         if value is not None:
             interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
             yield f"{name} {value:.2f}{interval}"
+
+
+def megabytes(bundle: "Bundle") -> str:
+    """The size of its folds."""
+    from shiva_cmb.ensemble.bundle import size_bytes
+
+    return f"{size_bytes(bundle) * 1e-6:.1f} MB"
 
 
 def _times(values: tuple[Any, ...]) -> str:

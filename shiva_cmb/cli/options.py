@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 
 Model = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Option(
-        "-m", "--model", help="A bundle (folder or JSON), or a fold file; repeat it for every fold."
+        "-m",
+        "--model",
+        help="A bundle (folder or JSON), a bundled model's name, or a fold file; repeat it for every fold. "
+        "Default: microbleeds, the bundled ensemble.",
     ),
 ]
 ModelDir = Annotated[
@@ -30,6 +33,13 @@ MinVolume = Annotated[
 ]
 Connectivity = Annotated[
     int | None, typer.Option(help="6, 18 or 26: which neighbours belong together. Default 26.")
+]
+RegionNames = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table with value, region and perhaps side: what the values of --regions mean. "
+        "Default: FreeSurfer's labels."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 VolumeIndex = Annotated[

@@ -10,6 +10,7 @@ from shiva_cmb.ensemble.bundle import (
     verify_bundle,
     write_bundle,
 )
+from shiva_cmb.ensemble.bundled import bundled_model, bundled_names, named_model
 from shiva_cmb.ensemble.descriptor import OperatingPoint
 from shiva_cmb.ensemble.loading import EngineOptions, Ensemble, find_model, load_ensemble
 
@@ -25,8 +26,11 @@ __all__ = [
     "Identity",
     "OperatingPoint",
     "average_folds",
+    "bundled_model",
+    "bundled_names",
     "find_model",
     "load_ensemble",
+    "named_model",
     "open_bundle",
     "update_operating_point",
     "verify_bundle",

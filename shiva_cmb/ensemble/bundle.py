@@ -129,6 +129,12 @@ def verify_bundle(bundle: Bundle, *, note: Note = warn_user) -> tuple[Checksums,
     return tuple(found[path] for path in bundle.fold_paths)
 
 
+def size_bytes(bundle: Bundle) -> int:
+    """Of all folds that are there."""
+    files = (file for path in bundle.fold_paths for file in (path.rglob("*") if path.is_dir() else [path]))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def write_bundle(
     folder: str | Path,
     folds: Sequence[FoldFile],

@@ -9,10 +9,11 @@ from typing import Literal
 from shiva_cmb.ensemble.bundle import Bundle, FoldFile, Identity, verify_bundle, write_bundle
 from shiva_cmb.ensemble.conversion import FoldSource, as_saved_models, export_in_child, read_saved_model
 from shiva_cmb.ensemble.formats import detect_format
+from shiva_cmb.ensemble.half_size import store_half_size
 from shiva_cmb.errors import ModelError, Note, warn_user
 from shiva_cmb.files import new_directory, require_new
 
-ExportFormat = Literal["savedmodel", "openvino", "onnx"]
+ExportFormat = Literal["savedmodel", "float16", "openvino", "onnx"]
 
 
 def export_bundle(
@@ -26,7 +27,8 @@ def export_bundle(
     """Export every fold.
 
     `savedmodel` gives a bundle again, one SavedModel folder per fold with the `model_info.json` and md5 that
-    SHiVAi reads: put it below SHiVAi's model folder. `openvino` gives `fold_k.xml` and `.bin`, `onnx` gives
+    SHiVAi reads: put it below SHiVAi's model folder. `float16` gives a bundle again, with `.h5` files of
+    half the size, see `store_half_size`. `openvino` gives `fold_k.xml` and `.bin`, `onnx` gives
     `fold_k.onnx`; beside them `settings.json` says how to prepare images.
 
     Args:
@@ -49,7 +51,11 @@ def export_bundle(
     folds = [FoldSource(path, sums.sha256) for path, sums in zip(bundle.fold_paths, checksums, strict=True)]
     if kind == "savedmodel":
         with tempfile.TemporaryDirectory(prefix="shiva_cmb-") as work:
-            _write_saved_models(bundle, as_saved_models(folds, Path(work), trust_model_code), folder)
+            _write_again(bundle, as_saved_models(folds, Path(work), trust_model_code), folder)
+        return folder
+    if kind == "float16":
+        with tempfile.TemporaryDirectory(prefix="shiva_cmb-") as work:
+            _write_again(bundle, _half_size(folds, Path(work)), folder)
         return folder
     with new_directory(folder) as temporary:
         if kind == "openvino":
@@ -61,7 +67,7 @@ def export_bundle(
     return folder
 
 
-def _write_saved_models(bundle: Bundle, paths: Sequence[Path], folder: Path) -> None:
+def _write_again(bundle: Bundle, paths: Sequence[Path], folder: Path) -> None:
     known = bundle.part.folds or (None,) * len(paths)
     files = [
         FoldFile(path, fold.validation_cases, fold.metrics) if fold else FoldFile(path)
@@ -76,6 +82,15 @@ def _write_saved_models(bundle: Bundle, paths: Sequence[Path], folder: Path) -> 
         url=descriptor.url,
     )
     write_bundle(folder, files, bundle.part, identity)
+
+
+def _half_size(folds: Sequence[FoldSource], work: Path) -> list[Path]:
+    paths = []
+    for number, fold in enumerate(folds):
+        if detect_format(fold.path) != "h5":
+            raise ModelError(f"{fold.path} is no .h5 file: only those are stored in float16")
+        paths.append(store_half_size(fold.path, work / f"fold_{number}.h5"))
+    return paths
 
 
 def _write_openvino(

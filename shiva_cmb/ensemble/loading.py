@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shiva_cmb.ensemble.averaging import AVERAGING, Averaging, AveragingName, EnsembleMaps, average_folds
 from shiva_cmb.ensemble.bundle import DESCRIPTOR_NAME, open_bundle, verify_bundle
+from shiva_cmb.ensemble.bundled import bundled_model, named_model
 from shiva_cmb.ensemble.conversion import FoldSource, UnsupportedModelError, convert, fold_sources
 from shiva_cmb.ensemble.descriptor import ASSUMED_SHIVAI_PART, ShivaCmbPart
 from shiva_cmb.ensemble.formats import detect_format
@@ -138,7 +139,7 @@ class Ensemble:
 
 
 def load_ensemble(
-    model: str | Path | Sequence[str | Path],
+    model: str | Path | Sequence[str | Path] | None = None,
     *,
     model_dir: str | Path | None = None,
     shape: tuple[int, int, int] | None = None,
@@ -149,7 +150,8 @@ def load_ensemble(
     """Load a model so that it can be used many times.
 
     Args:
-        model: a bundle (folder or JSON), or one or several fold files (`.h5`, `.keras`, SavedModel folder).
+        model: a bundle (folder or JSON), the name of a bundled model, or one or several fold files (`.h5`,
+            `.keras`, SavedModel folder); None: the bundled microbleed ensemble.
         model_dir: where the folds named by a JSON lie; by default beside it.
         shape: image size for bare files that take any; default 160x214x176.
         channels: number of channels for bare files; default 1.
@@ -179,15 +181,21 @@ def load_ensemble(
 
 
 def find_model(
-    model: str | Path | Sequence[str | Path], *, model_dir: str | Path | None = None, note: Note = warn_user
+    model: str | Path | Sequence[str | Path] | None,
+    *,
+    model_dir: str | Path | None = None,
+    note: Note = warn_user,
 ) -> ModelSource:
-    """Find and check the folds of a model without loading them.
+    """Find and check the folds of a model without loading them; for `model` see `load_ensemble`.
 
     Raises:
         ModelError: if a fold is missing, unreadable or has the wrong checksum.
         UsageError: if several models are named and one of them is a bundle.
     """
-    paths = [Path(model)] if isinstance(model, str | Path) else [Path(path) for path in model]
+    if model is None:
+        model = bundled_model()
+    named = [model] if isinstance(model, str | Path) else list(model)
+    paths = [named_model(path) for path in named]
     if not paths:
         raise UsageError("no model was given: name a bundle, or one or more fold files")
     formats = [detect_format(path) for path in paths]

@@ -7,6 +7,7 @@ from shiva_cmb.networks.architectures import (
     PlainUNet,
     ResidualUNet,
     SegResNet,
+    StemUNet,
 )
 from shiva_cmb.networks.build import ARCHITECTURES, build_network
 from shiva_cmb.networks.family import PUBLISHED, ShivaUNet
@@ -23,5 +24,6 @@ __all__ = [
     "ResidualUNet",
     "SegResNet",
     "ShivaUNet",
+    "StemUNet",
     "build_network",
 ]

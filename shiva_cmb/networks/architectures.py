@@ -1,13 +1,13 @@
-"""Published architectures beside the SHIVA family, described by numbers: settings only, no Keras.
+"""Architectures beside the SHIVA family, described by numbers: settings only, no Keras.
 
-The defaults are the published settings. All of them end in one channel of probabilities, by a sigmoid, where
-the originals have two classes and a softmax: that changes the last layer alone. At odd sizes all round up on
-the way down and crop on the way up, so that every voxel counts, and so that a network sees a voxel's
-surroundings the same way whatever the size of the image.
+The defaults are the published settings; `StemUNet` is ours. All of them end in one channel of probabilities,
+by a sigmoid, where the originals have two classes and a softmax: that changes the last layer alone. At odd
+sizes all round up on the way down and crop on the way up, so that every voxel counts, and so that a network
+sees a voxel's surroundings the same way whatever the size of the image.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from shiva_cmb.networks.settings import NetworkSettings
 
@@ -196,3 +196,42 @@ class UNETR(NetworkSettings):
         valid = len(self.taps) == 3 and list(self.taps) == sorted(set(self.taps)) and self.taps[0] >= 0
         valid = valid and self.taps[-1] < self.layers
         self._require(valid, "taps", f"3 rising numbers from 0 to {self.layers - 1}")
+
+
+@dataclass(frozen=True)
+class StemUNet(NetworkSettings):
+    """A U-Net at half the resolution, on channels that hold each cube of 2 x 2 x 2 voxels; ours.
+
+    Nothing is lost on the way in: the cubes' voxels are put into channels (as in Shi et al. 2016, "Real-time
+    single image and video super-resolution using an efficient sub-pixel convolutional neural network", there
+    on the way out) and back to their places at the end. A voxel costs an eighth of what it does in a U-Net
+    whose first level has the full resolution. Levels are convolution, batch normalisation and activation,
+    with maximum pooling, nearest upsampling and concatenation.
+    """
+
+    architecture: ClassVar[str] = "stem_unet"
+
+    filters: tuple[int, ...] = (32, 64, 128)
+    """Per level, from half the resolution down to the bottom."""
+    convs: int = 2
+    """Convolutions per encoder level."""
+    decoder_convs: int = 2
+    """Convolutions per decoder level."""
+    merge: Literal["concat", "add"] = "concat"
+    """How what comes from below joins a level: as further channels (`concat`), or narrowed to the level's
+    width and added (`add`), which is a third of the work less."""
+    full_filters: int = 0
+    """Filters of a convolution at the full resolution, before the stem, and of another one that joins it
+    with what comes back from the U-Net; 0 leaves both out."""
+    residual: bool = False
+    """Adds each level's input to its output."""
+    activation: Literal["swish", "relu"] = "relu"
+    """After each normalisation."""
+
+    def __post_init__(self) -> None:
+        self._require_widths("filters", 1)
+        for name in ("convs", "decoder_convs"):
+            self._require(getattr(self, name) >= 1, name, "at least 1")
+        self._require(self.merge in ("concat", "add"), "merge", "concat or add")
+        self._require(self.full_filters >= 0, "full_filters", "0 or more")
+        self._require(self.activation in ("swish", "relu"), "activation", "swish or relu")

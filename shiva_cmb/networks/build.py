@@ -13,6 +13,7 @@ from shiva_cmb.networks.architectures import (
     PlainUNet,
     ResidualUNet,
     SegResNet,
+    StemUNet,
 )
 from shiva_cmb.networks.family import ShivaUNet
 from shiva_cmb.networks.settings import NetworkSettings
@@ -28,6 +29,7 @@ _SETTINGS: tuple[type[NetworkSettings], ...] = (
     SegResNet,
     AttentionUNet,
     UNETR,
+    StemUNet,
 )
 ARCHITECTURES = MappingProxyType({settings.architecture: settings for settings in _SETTINGS})
 """The settings of each architecture by its name."""

@@ -101,18 +101,22 @@ def figure_text(figure: Mapping[str, Any] | None, decimals: int = 2) -> str:
 def markdown(tables: Iterable[TextTable], title: str = "Evaluation") -> str:
     """A Markdown document of the tables, readable as plain text too."""
     parts = [f"# {_markdown_text(title)}"]
-    for table in tables:
-        cells = [[_markdown_text(cell) for cell in row] for row in (table.header, *table.rows)]
-        widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(table.header))]
-        lines = [
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-            for row in cells
-        ]
-        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        lines.insert(1, "| " + " | ".join(rule) + " |")
-        parts.append(f"## {_markdown_text(table.title)}\n\n" + "\n".join(lines))
+    parts += [f"## {_markdown_text(table.title)}\n\n{markdown_table(table)}" for table in tables]
     parts.append(NOT_CLINICAL)
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(table: TextTable) -> str:
+    """One table without its title, its columns padded to one width; no line break at the end."""
+    cells = [[_markdown_text(cell) for cell in row] for row in (table.header, *table.rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(table.header))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines.insert(1, "| " + " | ".join(rule) + " |")
+    return "\n".join(lines)
 
 
 def latex(tables: Iterable[TextTable]) -> str:

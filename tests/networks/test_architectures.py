@@ -23,6 +23,7 @@ THIN: dict[str, dict[str, Any]] = {
     "segresnet": {"first_filters": 2, "blocks_down": [1, 2, 1], "blocks_up": [1, 1], "groups": 2},
     "attention_unet": {"filters": [2, 3, 4]},
     "unetr": {"first_filters": 2, "hidden": 6, "mlp": 8, "heads": 2, "layers": 3, "taps": [0, 1, 2]},
+    "stem_unet": {"filters": [3, 4], "full_filters": 2, "residual": True},
 }
 
 
@@ -217,6 +218,9 @@ def test_arguments_survive_a_descriptor(name: str) -> None:
         ("segresnet", {"first_filters": 12}, "a multiple of the 8 groups"),
         ("segresnet", {"blocks_up": [1]}, "3 numbers from 1, one fewer than blocks_down"),
         ("attention_unet", {"filters": [8, 1]}, "numbers from 2"),
+        ("stem_unet", {"full_filters": -1}, "full_filters of stem_unet: expected 0 or more"),
+        ("stem_unet", {"merge": "sum"}, "merge of stem_unet: expected concat or add"),
+        ("stem_unet", {"activation": "elu"}, "activation of stem_unet: expected swish or relu"),
         ("unetr", {"heads": 5}, "hidden of unetr: expected a multiple of the 5 heads"),
         ("unetr", {"layers": 9}, "taps of unetr: expected 3 rising numbers from 0 to 8"),
         ("unetr", {"taps": [3, 3, 6]}, "3 rising numbers"),
@@ -229,7 +233,14 @@ def test_wrong_arguments_are_named(name: str, arguments: dict[str, Any], message
 
 @pytest.mark.parametrize(
     ("name", "smallest"),
-    [("residual_unet", 17), ("attention_unet", 9), ("plain_unet", 1), ("shiva_unet", 1), ("unetr", 1)],
+    [
+        ("residual_unet", 17),
+        ("attention_unet", 9),
+        ("plain_unet", 1),
+        ("shiva_unet", 1),
+        ("unetr", 1),
+        ("stem_unet", 1),
+    ],
 )
 def test_patches_that_instance_norm_would_blank_are_refused(name: str, smallest: int) -> None:
     settings = ARCHITECTURES[name]()

@@ -14,6 +14,7 @@ THIN: dict[str, dict[str, Any]] = {
     "shiva_unet": {"first_filters": 2, "levels": 2, "pool_deepest": True},
     "plain_unet": {"filters": [2, 3, 4]},
     "monai_unet": {"filters": [2, 3, 4]},
+    "stem_unet": {"filters": [3, 4], "full_filters": 2},
 }
 
 

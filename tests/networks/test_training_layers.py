@@ -25,6 +25,7 @@ THIN: dict[str, dict[str, Any]] = {
     "shiva_unet": {"first_filters": 2, "levels": 2, "residual": True},
     "plain_unet": {"filters": [2, 3], "l2": 0.5},
     "attention_unet": {"filters": [2, 3]},
+    "stem_unet": {"filters": [2, 3], "full_filters": 2},
 }
 
 

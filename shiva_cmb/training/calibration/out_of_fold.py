@@ -17,7 +17,7 @@ from shiva_cmb.ensemble.loading import EngineOptions, Ensemble, ModelSource
 from shiva_cmb.errors import Note, warn_user
 from shiva_cmb.files import replacing, write_json
 from shiva_cmb.imaging import Volume, read_volume, write_volume
-from shiva_cmb.prediction import predict
+from shiva_cmb.prediction import PredictionSettings, predict
 from shiva_cmb.prediction.inputs import read_subject
 from shiva_cmb.tables import write_tsv
 
@@ -230,7 +230,7 @@ def _write(
 ) -> None:
     """Make the map and the truth, and the mask where the case has none."""
     images = [*case.images]
-    made = {entry.probability: predict(images, model=ensemble, mask=case.mask, note=_silent).probability}
+    made = {entry.probability: _map(images, ensemble, case.mask)}
     if entry.mask != case.mask:
         subject = read_subject(images, None, note=_silent)
         made[entry.mask] = Volume(subject.lesion_region(), subject.grid.affine)
@@ -244,6 +244,12 @@ def _write(
             marks[path.name] = _mark(temporary)
         record = made_from | {"made": marks}
         write_json(record, pending.path(_record(entry)))  # gets its name last: it vouches for the others
+
+
+def _map(images: list[Path], ensemble: Ensemble, mask: Path | None) -> Volume:
+    """The probability map alone."""
+    settings = PredictionSettings(places=False)
+    return predict(images, model=ensemble, mask=mask, settings=settings, note=_silent).probability
 
 
 def _silent(_: str) -> None:

@@ -172,6 +172,10 @@ def _divide_logits(model: "keras.Model", temperature: float, source: Path) -> No
     activation = getattr(last, "activation", None)
     if isinstance(last, layers.Activation):
         last = _maker(model.layers, last.input)
+        while isinstance(
+            last, layers.Cropping3D | layers.Reshape | layers.Permute
+        ):  # values stay as they are
+            last = _maker(model.layers, last.input)
     if activation is activations.sigmoid:
         if isinstance(last, layers.Conv3D):
             _change(last, temperature, 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from shiva_cmb.ensemble import open_bundle
+from shiva_cmb.ensemble import named_model, open_bundle
 from shiva_cmb.ensemble.keras_engine import load_keras_model
 from shiva_cmb.errors import ModelError, Note, UsageError, warn_user
 from shiva_cmb.training.fitting.initial_settings import InitialSettings
@@ -80,7 +80,7 @@ def source_of_fold(init: str, fold: int, validation: Collection[str], *, note: N
     Raises:
         ModelError: if there is no such file, or a fold of the bundle is missing or no Keras file.
     """
-    path = Path(init)
+    path = named_model(init)
     if path.suffix.lower() in _KERAS_FILES:
         note(f"{path} does not say which cases it was trained on: figures of those will be too good")
         return path

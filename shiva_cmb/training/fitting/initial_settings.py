@@ -10,8 +10,8 @@ class InitialSettings:
     """Which trained weights a fold starts from, and which of them stay as they are."""
 
     init: str | None = None
-    """A bundle's folder or descriptor, or a Keras file (.h5, .keras), of the same architecture if possible;
-    None starts from random weights."""
+    """A bundle's folder or descriptor, a bundled model's name, or a Keras file (.h5, .keras), of the same
+    architecture if possible; None starts from random weights."""
     init_channels: tuple[int, ...] = ()
     """For each image channel, which channel (from 0) of the source's first convolutions it takes; where one
     is taken n times, each gets an n-th of it. Empty takes them in turn: 0, 1, ... and over again."""
