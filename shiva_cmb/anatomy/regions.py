@@ -93,6 +93,16 @@ periventricular white matter as deep; aseg and SynthSeg have one label for all c
 there it is lobar. Cerebrospinal fluid outside the ventricles, vessels and lesions have no place of their own.
 """
 
+COARSE: dict[int, Place] = {
+    1: Place("lobar", "left"),
+    2: Place("lobar", "right"),
+    3: Place("deep", "left"),
+    4: Place("deep", "right"),
+    5: Place("infratentorial", "midline"),
+}
+"""Values of the coarse regions that the anatomy network gives and generated heads have. 6, ventricles, and 7,
+fluid around the brain, are no place of a lesion: it belongs to the tissue next to it."""
+
 
 def place_of(labels: NDArray[np.generic], names: Mapping[int, Place] = FREESURFER) -> Place | None:
     """The place of the most frequent known label; of equally frequent ones the smallest label's.

@@ -42,9 +42,7 @@ def evaluate(
     regions: Annotated[
         Path | None, typer.Option(help="Parcellations (FreeSurfer or SynthSeg labels), for region and side.")
     ] = None,
-    region_names: Annotated[
-        Path | None, typer.Option(help="Table value, region, side: the labels of another atlas.")
-    ] = None,
+    region_names: options.RegionNames = None,
     at_least: Annotated[
         list[int] | None, typer.Option(help="A scan is positive from so many lesions on. Default 1 3 5 11.")
     ] = None,

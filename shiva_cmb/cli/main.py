@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from shiva_cmb.cli import compare, dataset, demo, evaluate, model, predict, relabel, train
+from shiva_cmb.cli import (
+    compare,
+    dataset,
+    demo,
+    evaluate,
+    model,
+    models,
+    predict,
+    relabel,
+    selftest,
+    synthesize,
+    train,
+)
 from shiva_cmb.cli.failing import run_command
 
 app = typer.Typer(
@@ -21,7 +33,10 @@ app.command("relabel")(relabel.relabel)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("synthesize")(synthesize.synthesize)
+app.command("selftest")(selftest.selftest)
 app.command("demo")(demo.demo)
+app.command("models")(models.models)
 app.add_typer(model.app, name="model")
 app.add_typer(dataset.app, name="dataset")
 

@@ -1,6 +1,7 @@
 """`shiva-cmb predict`: native images in, lesions out."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +19,21 @@ if TYPE_CHECKING:
 
 def predict(
     images: Annotated[list[Path], typer.Argument(help="NIfTI images, as they come from the scanner.")],
-    model: options.Model,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; made if missing.")],
+    model: options.Model = None,
     mask: Annotated[
         list[Path] | None,
         typer.Option("-b", "--mask", "--brainmask", help="Brain mask; repeat it, one for each image."),
     ] = None,
+    regions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--regions",
+            help="Map of regions, such as FreeSurfer's or SynthSeg's; repeat it, one for each image. "
+            "Default: coarse ones by the anatomy network.",
+        ),
+    ] = None,
+    region_names: options.RegionNames = None,
     extra_channel: Annotated[
         list[Path] | None,
         typer.Option("--channel", help="Further channel of the one image, in the model's order."),
@@ -53,6 +63,9 @@ def predict(
     spread: Annotated[
         bool, typer.Option("--spread", help="Also write the folds' standard deviation and agreement.")
     ] = False,
+    anatomy: Annotated[
+        bool, typer.Option("--anatomy", help="Also write the brain mask and the regions that were used.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="auto, openvino or keras.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32 or bf16.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Processor threads. Default: all.")] = None,
@@ -65,15 +78,18 @@ def predict(
     For each NAME.nii.gz: NAME_prob.nii.gz, NAME_labels.nii.gz, NAME_lesions.tsv and NAME_provenance.json, all
     in the image's own space. A failed image does not stop the others. Not for clinical use.
     """
-    masks = _one_mask_each(images, mask or [])
+    masks = _one_each(images, mask or [], "masks", "-b")
+    maps = _one_each(images, regions or [], "maps of regions", "--regions")
     channels = extra_channel or []
     if channels and len(images) > 1:
         raise UsageError("--channel goes with one image only: run several images one by one")
     names = _output_names(images)
     require_can_hold_results(output)
 
+    from shiva_cmb.anatomy.regions import read_region_names
     from shiva_cmb.ensemble import EngineOptions, load_ensemble
 
+    values_of_regions = None if region_names is None else read_region_names(region_names)
     engine_options = EngineOptions(
         engine=_choice("engine", engine, ("auto", "openvino", "keras")),
         precision=_choice("precision", precision, ("auto", "f32", "bf16")),
@@ -91,13 +107,16 @@ def predict(
         connectivity=connectivity,
     )
     settings = _settings(ensemble, criteria, preprocessing, scaling, averaging, volume)
+    settings = replace(settings, region_names=values_of_regions)
+    written = {"model_space": model_space, "spread": spread, "anatomy": anatomy}
 
     results, failures = [], []
-    for image, brain, name in zip(images, masks, names, strict=True):
+    for image, brain, map_of_regions, name in zip(images, masks, maps, names, strict=True):
+        inputs = {"mask": brain, "regions": map_of_regions}
         try:
             with showing_steps(image.name, json) as on_step:
                 summary = _predict_one(
-                    [image, *channels], brain, ensemble, settings, on_step, output, name, model_space, spread
+                    [image, *channels], inputs, ensemble, settings, on_step, (output, name), written
                 )
         except Exception as error:  # whatever it is, the other images are not to blame
             if len(images) == 1 and not json:
@@ -116,20 +135,19 @@ def predict(
 
 def _predict_one(
     channels: list[Path],
-    brain: Path | None,
+    inputs: dict[str, Path | None],
     ensemble: "Ensemble",
     settings: "PredictionSettings",
     on_step: Any,
-    output: Path,
-    name: str,
-    model_space: bool,
-    spread: bool,
+    output: tuple[Path, str],
+    also: dict[str, bool],
 ) -> dict[str, Any]:
     from shiva_cmb.prediction import predict as run
 
-    result = run(channels, model=ensemble, mask=brain, settings=settings, on_step=on_step, note=print_note)
+    result = run(channels, model=ensemble, **inputs, settings=settings, on_step=on_step, note=print_note)
     on_step("writing")
-    written = result.save(output, name, model_space=model_space, spread=spread)
+    folder, name = output
+    written = result.save(folder, name, **also)
     return _summary(channels[0], result, written)
 
 
@@ -156,8 +174,6 @@ def _settings(
     averaging: str | None,
     volume: int | None,
 ) -> "PredictionSettings":
-    from dataclasses import replace
-
     from shiva_cmb.ensemble import AVERAGING
     from shiva_cmb.prediction import PredictionSettings
 
@@ -177,12 +193,13 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> Any:
     return value
 
 
-def _one_mask_each(images: list[Path], masks: list[Path]) -> list[Path | None]:
-    if masks and len(masks) != len(images):
+def _one_each(images: list[Path], files: list[Path], what: str, flag: str) -> list[Path | None]:
+    if files and len(files) != len(images):
         raise UsageError(
-            f"{len(images)} images but {len(masks)} masks were given: name one -b for each image, or none"
+            f"{len(images)} images but {len(files)} {what} were given: "
+            f"name one {flag} for each image, or none"
         )
-    return list(masks) if masks else [None] * len(images)
+    return list(files) if files else [None] * len(images)
 
 
 def _output_names(images: list[Path]) -> list[str]:

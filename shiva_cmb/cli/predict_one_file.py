@@ -37,7 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-i", "--input", type=Path, action="append", help="image; repeat it for every channel, in order")
     add(
-        "-m", "--model", type=Path, action="append", help="fold file, SavedModel folder or bundle; repeatable"
+        "-m",
+        "--model",
+        type=Path,
+        action="append",
+        help="fold file, SavedModel folder, bundle or bundled model's name",
     )
     add("-b", "--braimask", dest="mask", type=Path, help="brain mask; also spelled --brainmask")
     add("--m", dest="model", type=Path, action="append", help=argparse.SUPPRESS)

@@ -51,7 +51,7 @@ def selftest(
     from shiva_cmb.ensemble import EngineOptions, load_ensemble
     from shiva_cmb.prediction import image_name
     from shiva_cmb.selftest import SelfTestSettings, run_selftest
-    from shiva_cmb.synthesis.implant import ScannerSettings
+    from shiva_cmb.synthesis.bleeds.implant import ScannerSettings
 
     settings = SelfTestSettings(bleeds, repeats, diameter_mm, seed)
     scanner = ScannerSettings(te_ms, field_t, phase_mask)

@@ -12,8 +12,8 @@ from shiva_cmb.cli.screen import print_json, print_note
 from shiva_cmb.errors import NOT_CLINICAL, UsageError
 
 if TYPE_CHECKING:
+    from shiva_cmb.synthesis.bleeds.implant import RealScan
     from shiva_cmb.synthesis.head_map import HeadMap
-    from shiva_cmb.synthesis.implant import RealScan
 
 GENERATORS = ("quick", "physical")
 IMPLANT = "implant"
@@ -103,7 +103,7 @@ def _generator(name: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
     from shiva_cmb.named_settings import changed
 
     if name == "quick":
-        from shiva_cmb.synthesis.generate import SynthesisSettings, make_scan
+        from shiva_cmb.synthesis.quick.generate import SynthesisSettings, make_scan
 
         quick = changed(SynthesisSettings(), settings)
         return partial(make_scan, settings=quick), plain(asdict(quick))
@@ -114,7 +114,7 @@ def _generator(name: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
         physical = changed(PhysicalSettings(), settings)
         return partial(make_physical_scan, settings=physical), plain(asdict(physical))
     if name == IMPLANT:
-        from shiva_cmb.synthesis.implant import ImplantSettings, scan_with_bleeds
+        from shiva_cmb.synthesis.bleeds.implant import ImplantSettings, scan_with_bleeds
 
         implants = changed(ImplantSettings(), settings)
         return partial(scan_with_bleeds, settings=implants), plain(asdict(implants))
@@ -143,7 +143,7 @@ def _real_scan(path: Path, mask: Path | None, volume: int | None) -> "RealScan":
     from shiva_cmb.prediction import image_name
     from shiva_cmb.prediction.inputs import read_subject
     from shiva_cmb.prediction.regions import find_regions
-    from shiva_cmb.synthesis.implant import RealScan
+    from shiva_cmb.synthesis.bleeds.implant import RealScan
 
     subject = read_subject(path, mask, index=volume, note=print_note)
     regions = find_regions(subject, None, None, print_note).volume

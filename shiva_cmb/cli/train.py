@@ -91,7 +91,7 @@ def train(
         str | None,
         NETWORK(
             help="Unet3Dv2-10.7.2-1.8 or ResUnet3D-8.9.2-1.5 (published SHIVA networks), plain_unet, "
-            "residual_unet, monai_unet, segresnet, attention_unet or unetr (with --patch whole). "
+            "residual_unet, monai_unet, segresnet, attention_unet, stem_unet or unetr (with --patch whole). "
             "[a SHIVA network for patches]"
         ),
     ] = None,
@@ -144,7 +144,8 @@ def train(
         str | None, SAMPLING(help="Random changes of the patches: none, light, medium, heavy. [light]")
     ] = None,
     init: Annotated[
-        Path | None, LATER(help="Trained model whose weights to start from: its folder, or H5 or .keras.")
+        Path | None,
+        LATER(help="Trained model whose weights to start from: its folder, H5 or .keras, or a bundled one."),
     ] = None,
     freeze: Annotated[
         list[str] | None, LATER(help="Part that does not learn, such as encoder or enc0 (repeat).")

@@ -1,6 +1,7 @@
 """The table of lesions: one row each, to and from tab-separated text."""
 
 from collections.abc import Iterator
+from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -52,10 +53,16 @@ class Lesion:
     """Second against longest principal axis: 1 is round, 0 a line (IBSI)."""
     contrast: float | None
     """Signal lost against the surroundings, 0 to 1; None without an image."""
+    region: str | None = None
+    """`lobar`, `deep` or `infratentorial`, or a name from the user's atlas; None where it is not known."""
+    side: str | None = None
+    """`left`, `right` or `midline`; None where it is not known."""
 
 
 _READERS = {"int": int, "float": float, "int | None": int, "float | None": float}
 _COLUMNS = {f.name: getattr(f.type, "__name__", str(f.type)) for f in fields(Lesion)}
+_REQUIRED = tuple(f.name for f in fields(Lesion) if f.default is NO_DEFAULT)
+"""Tables of earlier versions have no regions."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class LesionTable:
             DataError: if the file is missing, lacks a column, or holds a value that does not fit.
         """
         table = read_table(path, what="lesion table", delimiter="\t")
-        absent = [name for name in _COLUMNS if name not in table.columns]
+        absent = [name for name in _REQUIRED if name not in table.columns]
         if absent:
             raise DataError(f"{path}: not a lesion table, it has no column {', '.join(absent)}")
         return cls(tuple(_as_lesion(row, path, line) for line, row in table.rows))
@@ -104,7 +111,7 @@ def _as_lesion(row: dict[str, str], path: str | Path, line: int) -> Lesion:
     """One row, its cells turned into the types of `Lesion`."""
     values: dict[str, int | float | str | None] = {}
     for name, kind in _COLUMNS.items():
-        cell = row[name]
+        cell = row.get(name, MISSING)
         try:
             optional = kind.endswith("None") and cell in ("", MISSING)
             values[name] = None if optional else _READERS.get(kind, str)(cell)

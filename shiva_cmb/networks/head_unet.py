@@ -18,8 +18,8 @@ def head_unet(
     """Assemble a U-Net whose every convolution works at half the resolution of image and result.
 
     Image and result are folded: eight neighbouring voxels are channels of one, by their owner. So the widest
-    arrays, which take most of the time, are never made. Each channel is normalised by itself, as batches are of
-    one image, of any contrast.
+    arrays, which take most of the time, are never made. Each channel is normalised by itself, as batches are
+    of one image, of any contrast.
 
     Args:
         widths: filters at each level, the finest (twice the image's voxel size) first.

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from shiva_cmb.anatomy import Anatomy, segment_head
 from shiva_cmb.errors import ImageError, Note, UsageError, warn_user
 from shiva_cmb.imaging import (
     Grid,
@@ -26,8 +27,10 @@ from shiva_cmb.imaging import (
 
 ImageLike = str | Path | Volume
 
-ROUGH_MARGIN_MM = 3.0
-"""How far a lesion may reach out of a rough brain estimate before it counts as outside."""
+ESTIMATE_MARGIN_MM = 2.0
+"""How far a lesion may reach out of an estimated brain before it counts as outside."""
+ESTIMATED = "anatomy network"
+"""Where the mask came from if the user gave none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +42,13 @@ class Subject:
     brain: NDArray[np.bool_]
     """Brain mask on that grid."""
     mask: NDArray[np.float32] | None
-    """The user's mask with its own values; None where `brain` is only a rough estimate."""
+    """The user's mask with its own values; None where `brain` was estimated."""
     sources: tuple[str, ...]
     """Where the channels came from."""
     mask_source: str
     """Where the mask came from."""
+    anatomy: Anatomy | None = None
+    """The estimate; None where the user gave a mask."""
 
     @property
     def grid(self) -> Grid:
@@ -51,10 +56,10 @@ class Subject:
         return self.channels[0].grid
 
     def lesion_region(self) -> NDArray[np.bool_]:
-        """Where lesions may lie: the user's mask, or the rough one with a margin for its errors."""
+        """Where lesions may lie: the user's mask, or the estimated one with a margin for its errors."""
         if self.mask is not None:
             return self.brain
-        return _dilated(self.brain, self.grid.spacing_mm, ROUGH_MARGIN_MM)
+        return _dilated(self.brain, self.grid.spacing_mm, ESTIMATE_MARGIN_MM)
 
 
 def read_subject(
@@ -68,7 +73,7 @@ def read_subject(
 
     Args:
         images: one image, or one per channel; further channels are resampled to the first.
-        mask: brain mask on any grid that overlaps, or None for a rough estimate.
+        mask: brain mask on any grid that overlaps, or None for an estimate by the anatomy network.
         index: which volume of files that hold several, from 0.
         note: told of every repair and guess.
 
@@ -85,15 +90,9 @@ def read_subject(
         channels[number] = align_image(channels[number], grid, name, note)
     sources = tuple(name for name, _ in named)
     if mask is None:
-        from shiva_cmb.anatomy import rough_brain_mask
-
-        note(
-            f"{sources[0]}: no brain mask was given; the brain was estimated roughly from the image "
-            "(used to centre, to scale, and to drop lesions outside of the head): give one if you can"
-        )
         with naming(sources[0]):
-            brain = rough_brain_mask(channels[0])
-        return Subject(tuple(channels), brain, None, sources, "rough estimate")
+            anatomy = segment_head(channels[0], lambda line: note(f"{sources[0]}: {line}"))
+        return Subject(tuple(channels), anatomy.brain, None, sources, ESTIMATED, anatomy)
     name = volume_name(mask)
     values = align_mask(read_image(mask, index=None, note=note), grid, name, note)
     return Subject(tuple(channels), binary_mask(values, name), values, sources, name)

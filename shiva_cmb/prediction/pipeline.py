@@ -1,19 +1,21 @@
 """The main job: native images in, lesions in the same space out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shiva_cmb.anatomy.regions import Place
 from shiva_cmb.ensemble import AVERAGING, AveragingName, Ensemble, EnsembleMaps, load_ensemble
 from shiva_cmb.errors import ImageError, Note, warn_user
 from shiva_cmb.imaging import ModelInput, Preprocessing, SpatialChain, Volume
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
 from shiva_cmb.prediction import provenance
 from shiva_cmb.prediction.inputs import ImageLike, Subject, on_model_grid, read_subject
+from shiva_cmb.prediction.regions import RegionMap, find_regions, with_places
 from shiva_cmb.prediction.result import ModelSpace, Prediction
 
 OnStep = Callable[[str], None]
@@ -32,13 +34,18 @@ class PredictionSettings:
     """Which published variant of averaging."""
     volume_index: int | None = None
     """Which volume of image files that hold several, from 0."""
+    region_names: Mapping[int, Place] | None = None
+    """What the values of the user's map of regions mean; None: FreeSurfer's and SynthSeg's labels."""
+    places: bool = True
+    """Tell region and side of the lesions. Without a map of the user's that takes the anatomy network."""
 
 
 def predict(
     image: ImageLike | Sequence[ImageLike],
     *,
-    model: Ensemble | str | Path | Sequence[str | Path],
+    model: Ensemble | str | Path | Sequence[str | Path] | None = None,
     mask: ImageLike | None = None,
+    regions: ImageLike | None = None,
     settings: PredictionSettings | None = None,
     on_step: OnStep | None = None,
     note: Note = warn_user,
@@ -47,8 +54,11 @@ def predict(
 
     Args:
         image: NIfTI path or `Volume`, native: any orientation, spacing and size; or one per channel.
-        model: a bundle, fold files, or an ensemble that `load_ensemble` gave.
-        mask: brain mask (path or `Volume`) on any grid; None: the brain is estimated roughly.
+        model: a bundle, fold files, the name of a bundled model, or an ensemble that `load_ensemble` gave;
+            None: the bundled microbleed ensemble.
+        mask: brain mask (path or `Volume`) on any grid; None: the anatomy network finds it.
+        regions: map of regions on any grid (FreeSurfer or SynthSeg labels, or see `settings.region_names`);
+            None: the anatomy network finds coarse ones.
         settings: what to do differently from what the bundle says.
         on_step: told the name of each step.
         note: told of everything repaired, guessed or left out; the result keeps these lines too.
@@ -94,6 +104,13 @@ def predict(
     chain = inputs[0].chain
     model_space, probability, found = _find(subject, inputs[0], maps, criteria, say)
     clock.lap("lesions_s")
+    step("naming regions")
+    region_map = RegionMap()
+    # the network is not asked for the sake of an empty table
+    if settings.places and (len(found.table) or regions is not None or subject.anatomy is not None):
+        region_map = find_regions(subject, regions, settings.region_names, say)
+        found = with_places(found, region_map)
+    clock.lap("regions_s")
     record = provenance.describe(
         subject,
         provenance.describe_model(ensemble, averaging),
@@ -101,8 +118,19 @@ def predict(
         chain,
         provenance.describe_lesions(criteria, found),
     )
-    record |= {"notes": notes, "seconds": clock.laps}
-    return Prediction(probability, found.labels, found.table, model_space, record, tuple(notes))
+    record["inputs"]["regions"] = provenance.describe_file(region_map.source)
+    record |= {"anatomy": provenance.describe_anatomy(subject), "notes": notes, "seconds": clock.laps}
+    brain = Volume(subject.brain.astype(np.uint8), subject.grid.affine)
+    return Prediction(
+        probability,
+        found.labels,
+        found.table,
+        model_space,
+        record,
+        tuple(notes),
+        brain,
+        region_map.volume,
+    )
 
 
 def _run(
@@ -113,7 +141,7 @@ def _run(
     threshold: float,
 ) -> EnsembleMaps:
     mask: NDArray[np.float32] | None = None
-    # a network trained on masked images needs a mask, be it rough; elsewhere a rough one must not cut the map
+    # a network trained on masked images needs a mask; elsewhere an estimated one must not cut the map
     if inputs[0].brain is not None and (subject.mask is not None or AVERAGING[averaging].mask_input):
         mask = inputs[0].brain.astype(np.float32)
     channels = np.stack([item.image.data for item in inputs], axis=-1)
@@ -137,7 +165,7 @@ def _find(
         folds=maps.n_folds,
     )
     region_there = model_input.brain
-    if subject.mask is None:  # the rough estimate has a margin
+    if subject.mask is None:  # an estimate has a margin
         region_there = chain.apply(Volume(region, subject.grid.affine), order=0).data
     on_model_grid = find_lesions(
         grid.with_data(maps.mean),

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from shiva_cmb.anatomy.head_network import bundled_network
 from shiva_cmb.ensemble import Ensemble
 from shiva_cmb.ensemble.checksums import sha256_of
 from shiva_cmb.errors import NOT_CLINICAL
@@ -31,8 +32,21 @@ def describe_software(packages: Sequence[str] = PREDICTION_SOFTWARE) -> dict[str
 
 def describe_inputs(subject: Subject) -> dict[str, Any]:
     """Files with checksums, and the native grid."""
-    images = [_file(source) for source in subject.sources]
-    return {"images": images, "mask": _file(subject.mask_source), "grid": describe_grid(subject.grid)}
+    images = [describe_file(source) for source in subject.sources]
+    return {"images": images, "mask": describe_file(subject.mask_source), "grid": describe_grid(subject.grid)}
+
+
+def describe_anatomy(subject: Subject) -> dict[str, Any] | None:
+    """What the anatomy network said of the image; None where the user gave a mask."""
+    anatomy = subject.anatomy
+    if anatomy is None:
+        return None
+    return {
+        "network_sha256": bundled_network().sha256,
+        "brain_volume_cm3": round(anatomy.volume_cm3, 1),
+        "confidence": round(anatomy.confidence, 3),
+        "doubts": list(anatomy.flags),
+    }
 
 
 def describe_grid(grid: Grid) -> dict[str, Any]:
@@ -82,7 +96,8 @@ def describe(
     }
 
 
-def _file(source: str) -> dict[str, Any]:
+def describe_file(source: str) -> dict[str, Any]:
+    """A file with its checksum, or where else something came from."""
     path = Path(source)
     if not path.is_file():
         return {"source": source}

@@ -45,6 +45,10 @@ class Prediction:
     """Inputs, model, settings, steps and versions, as written to `NAME_provenance.json`."""
     notes: tuple[str, ...]
     """Everything that was repaired, guessed or left out."""
+    brain: Volume
+    """The brain mask that was used, the user's or an estimate: uint8, native space."""
+    regions: Volume | None
+    """The regions that the lesions' places came from, on their own grid; None where they are not known."""
 
     @cached_property
     def deviation(self) -> Volume:
@@ -59,7 +63,13 @@ class Prediction:
         return space.chain.invert(space.volume(space.maps.agreement), order=0)
 
     def save(
-        self, folder: str | Path, name: str, *, model_space: bool = False, spread: bool = False
+        self,
+        folder: str | Path,
+        name: str,
+        *,
+        model_space: bool = False,
+        spread: bool = False,
+        anatomy: bool = False,
     ) -> dict[str, Path]:
         """Write `NAME_prob.nii.gz`, `NAME_labels.nii.gz`, `NAME_lesions.tsv` and `NAME_provenance.json`.
 
@@ -68,6 +78,7 @@ class Prediction:
             name: what the file names start with.
             model_space: also write the scaled image, probability and labels on the model grid.
             spread: also write the folds' standard deviation and agreement.
+            anatomy: also write the brain mask and, where they are known, the regions.
 
         Returns:
             What was written, by kind.
@@ -80,6 +91,10 @@ class Prediction:
         volumes = {"prob": self.probability, "labels": self.labels}
         if spread:
             volumes |= {"std": self.deviation, "agreement": self.agreement}
+        if anatomy:
+            volumes["brain"] = self.brain
+            if self.regions is not None:
+                volumes["regions"] = self.regions
         if model_space:
             space = self.model_space
             volumes["space-model_image"] = space.image
@@ -92,7 +107,8 @@ class Prediction:
         written["lesions"] = folder / f"{name}_lesions.tsv"
         written["provenance"] = folder / f"{name}_provenance.json"
         inputs = self.provenance["inputs"]
-        require_not_inputs(written.values(), [item["source"] for item in [*inputs["images"], inputs["mask"]]])
+        given = [*inputs["images"], inputs["mask"], inputs["regions"]]
+        require_not_inputs(written.values(), [item["source"] for item in given])
         with replacing() as pending:
             for kind, volume in volumes.items():
                 write_volume(volume, pending.path(written[kind]))

@@ -13,7 +13,7 @@ from shiva_cmb.errors import NOT_CLINICAL, UsageError
 from shiva_cmb.files import replacing, require_not_inputs, write_json
 from shiva_cmb.imaging import Volume, write_volume
 from shiva_cmb.prediction.result import make_folder
-from shiva_cmb.synthesis.implant import Implanted, ScannerSettings
+from shiva_cmb.synthesis.bleeds.implant import Implanted, ScannerSettings
 from shiva_cmb.synthesis.scan import TrueBleed
 from shiva_cmb.tables import write_tsv
 

@@ -15,8 +15,8 @@ from shiva_cmb.prediction import PredictionSettings, predict
 from shiva_cmb.prediction.inputs import ImageLike, read_subject
 from shiva_cmb.prediction.regions import find_regions
 from shiva_cmb.selftest.result import ImplantedBleed, SelfTest, SelfTestSettings
-from shiva_cmb.synthesis.bleeds import BleedSettings
-from shiva_cmb.synthesis.implant import Implanted, ScannerSettings, implant
+from shiva_cmb.synthesis.bleeds.draw import BleedSettings
+from shiva_cmb.synthesis.bleeds.implant import Implanted, ScannerSettings, implant
 
 _WITHOUT_PLACES = PredictionSettings(places=False)
 KEPT_AWAY_MM = 5.0

@@ -11,25 +11,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shiva_cmb.synthesis.bleeds import BleedSettings
-    from shiva_cmb.synthesis.generate import SynthesisSettings, make_scan
+    from shiva_cmb.synthesis.bleeds.draw import BleedSettings
     from shiva_cmb.synthesis.head_map import HeadMap, bundled_head, read_head_map, read_head_maps
-    from shiva_cmb.synthesis.mimics import MimicSettings
-    from shiva_cmb.synthesis.protocol import ProtocolSettings
+    from shiva_cmb.synthesis.quick.generate import SynthesisSettings, make_scan
+    from shiva_cmb.synthesis.quick.mimics import MimicSettings
+    from shiva_cmb.synthesis.quick.protocol import ProtocolSettings
+    from shiva_cmb.synthesis.quick.vessels import VesselSettings
     from shiva_cmb.synthesis.scan import GeneratedScan, TrueBleed, write_scan, write_scans
-    from shiva_cmb.synthesis.vessels import VesselSettings
 
 _HOMES = {
-    "BleedSettings": "bleeds",
+    "BleedSettings": "bleeds.draw",
     "GeneratedScan": "scan",
     "HeadMap": "head_map",
-    "MimicSettings": "mimics",
-    "ProtocolSettings": "protocol",
-    "SynthesisSettings": "generate",
+    "MimicSettings": "quick.mimics",
+    "ProtocolSettings": "quick.protocol",
+    "SynthesisSettings": "quick.generate",
     "TrueBleed": "scan",
-    "VesselSettings": "vessels",
+    "VesselSettings": "quick.vessels",
     "bundled_head": "head_map",
-    "make_scan": "generate",
+    "make_scan": "quick.generate",
     "read_head_map": "head_map",
     "read_head_maps": "head_map",
     "write_scan": "scan",

@@ -22,8 +22,6 @@ KNOT_MM = 24.0
 """Distance between the control points of a random deformation."""
 MOST_UNKNOWN = 0.1
 """Of a label map's voxels that are not 0: above that it is something else, such as a scan."""
-HULL_MM = 6.0
-"""Sulci narrower than twice this lie within the brain mask."""
 
 BUNDLED = Path(__file__).parent / "heads" / "head_14.nii.gz"
 """Apache-2.0, Billot et al. 2023, "SynthSeg"; cropped. Its licence lies beside it."""
@@ -119,17 +117,20 @@ class DeformedHead:
 
     @cached_property
     def brain(self) -> NDArray[np.bool_]:
-        """What a skull stripper keeps: brain, ventricles, and the fluid up to the brain's hull."""
+        """Everything within the skull that is no blood vessel of the dura: brain, ventricles, all fluid.
+
+        Skull strippers differ most in how much fluid they keep; this is the largest of their masks, so that
+        no bleed at the surface is lost.
+        """
         tissue = np.isin(self.tissues, (*NERVOUS, VENTRICLE))
-        pad = int(HULL_MM) + 1
-        box = ndimage.find_objects(tissue.astype(np.uint8))[0]
-        inner = np.pad(tissue[box], pad)
-        grown = ndimage.distance_transform_edt(~inner) <= HULL_MM
-        hull = (ndimage.distance_transform_edt(grown) > HULL_MM)[(slice(pad, -pad),) * 3]
-        brain = tissue.copy()
-        brain[box] |= hull & np.isin(self.tissues[box], (CSF, ARTERY, VEIN, NERVE))
-        brain[box] = ndimage.binary_fill_holes(brain[box])
-        return brain
+        if not tissue.any():
+            return tissue
+        lowest = np.flatnonzero(tissue.any(axis=(0, 1)))[0]
+        within = tissue | np.isin(self.tissues, (CSF, NERVE))
+        within[:, :, :lowest] = False  # the fluid goes on around the spinal cord
+        pieces, _ = ndimage.label(within)
+        largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+        return np.asarray(ndimage.binary_fill_holes(largest))
 
     @cached_property
     def regions(self) -> NDArray[np.uint8]:

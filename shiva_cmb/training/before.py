@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shiva_cmb.dataset.cases import Case
 from shiva_cmb.dataset.folds import Fold, read_folds, split_folds, write_folds
+from shiva_cmb.ensemble import named_model
 from shiva_cmb.errors import DataError, Note, UsageError
 from shiva_cmb.files import replacing, write_json
 from shiva_cmb.training.run import FINGERPRINTS_NAME, Run, read
@@ -62,8 +63,10 @@ def check_request(
     if begun:
         return
     init = settings.initial.init
-    if init is not None and not Path(init).exists():
-        raise UsageError(f"init: {init} does not exist: name a model's folder or a Keras file")
+    if init is not None and not named_model(init).exists():
+        raise UsageError(
+            f"init: {init} does not exist: name a model's folder, a bundled model or a Keras file"
+        )
     if options.folds_file is None:
         split_folds(cases, settings.folds, settings.seed, stratify=settings.stratify, note=lambda _: None)
         return

@@ -6,6 +6,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from shiva_cmb.ensemble.bundled import is_bundled_name
 from shiva_cmb.errors import ModelError, UsageError
 from shiva_cmb.files import plain
 from shiva_cmb.imaging import Scaling
@@ -134,7 +135,7 @@ def with_absolute_paths(names: Mapping[str, Any], folder: Path = Path()) -> dict
     """The same names with absolute paths, so that they hold wherever a training is gone on with.
 
     Args:
-        names: values by name; None where a path is not given.
+        names: values by name; None where a path is not given. A bundled model's name stays one.
         folder: what relative paths count from.
 
     Raises:
@@ -147,6 +148,8 @@ def with_absolute_paths(names: Mapping[str, Any], folder: Path = Path()) -> dict
             continue
         if not isinstance(value, str | Path) or not str(value):
             raise UsageError(f"{name}: expected a path, got {value!r:.80}")
+        if name == "init" and is_bundled_name(value) and not (folder / value).exists():
+            continue
         try:
             path = (folder / Path(value).expanduser()).absolute()
             if ".." in path.parts:

@@ -26,6 +26,8 @@ ROW = Lesion(
     size_flag="2-10 mm",
     elongation=0.875,
     contrast=0.5,
+    region="deep",
+    side="left",
 )
 BARE = replace(ROW, lesion=2, folds_agreeing=None, folds=None, contrast=None, size_flag="<2 mm")
 
@@ -78,6 +80,14 @@ def test_other_files_are_refused_by_name(tmp_path: Path, text: str, message: str
     with pytest.raises(DataError, match=message) as caught:
         LesionTable.read_tsv(path)
     assert str(path) in str(caught.value)
+
+
+def test_tables_from_before_there_were_regions_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.tsv"
+    LesionTable((ROW,)).write_tsv(path)
+    lines = [line.split("\t")[:-2] for line in path.read_text().splitlines()]
+    path.write_text("".join("\t".join(cells) + "\n" for cells in lines))
+    assert LesionTable.read_tsv(path)[0] == replace(ROW, region=None, side=None)
 
 
 def test_a_cell_that_is_no_number_is_named(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 import shiva_cmb
+from shiva_cmb.anatomy.regions import Place
 from shiva_cmb.ensemble import Bundle
 from shiva_cmb.errors import ImageError
 from shiva_cmb.imaging import Volume, read_volume, write_volume
 from shiva_cmb.lesions import LesionCriteria, LesionTable
 from shiva_cmb.prediction import Prediction, PredictionSettings, predict
 from tests.conftest import make_dotted_ball, oblique_affine
+from tests.imaging.samples import make_grid, world_coordinates
 
 
 def _distances_mm(table: LesionTable, places: np.ndarray) -> np.ndarray:
@@ -74,17 +76,61 @@ def test_saving_writes_everything_on_the_native_grid(
     assert not list(tmp_path.glob(".tmp*"))
 
 
-def test_without_a_mask_the_estimate_is_said_to_be_rough(
+def test_without_a_mask_the_anatomy_network_is_asked_and_its_doubts_are_kept(
     saved_ball: tuple[Path, Path, np.ndarray], dot_bundle: Bundle
 ) -> None:
     image, _, _ = saved_ball
     notes: list[str] = []
-    try:
-        result = predict(image, model=dot_bundle.folder, note=notes.append)
-    except ImageError:
-        pytest.skip("a ball of 5 cm is no plausible head")
-    assert any("rough" in line for line in notes)
+    result = predict(image, model=dot_bundle.folder, note=notes.append)
     assert result.notes == tuple(notes)
+    assert result.provenance["inputs"]["mask"] == {"source": "anatomy network"}
+    said = result.provenance["anatomy"]
+    assert said["doubts"]  # a ball of 5 cm is no head
+    assert all(any(doubt in line for line in notes) for doubt in said["doubts"])
+
+
+def test_regions_come_from_the_users_map(
+    saved_ball: tuple[Path, Path, np.ndarray], dot_bundle: Bundle, tmp_path: Path
+) -> None:
+    image, mask, places = saved_ball
+    grid = make_grid((30, 30, 30), (2.0, 2.0, 2.0), centre_mm=places[0])
+    x = world_coordinates(grid)[..., 0]
+    labels = np.where(x < places[0][0] - 4, 10, np.where(x > places[0][0] + 4, 42, 24))
+    write_volume(Volume(labels.astype(np.int16), grid.affine), tmp_path / "aseg.nii.gz")
+    result = predict(image, model=dot_bundle.folder, mask=mask, regions=tmp_path / "aseg.nii.gz")
+    for lesion in result.lesions:
+        right = lesion.x_mm > places[0][0]
+        if abs(lesion.x_mm - places[0][0]) > 6:
+            assert (lesion.region, lesion.side) == (("lobar", "right") if right else ("deep", "left"))
+    assert {"lobar", "deep"} <= {lesion.region for lesion in result.lesions}
+    source = result.provenance["inputs"]["regions"]["source"]
+    assert source == str(tmp_path / "aseg.nii.gz")
+    written = result.save(tmp_path, "swi", anatomy=True)
+    assert (read_volume(written["brain"]).data == (read_volume(mask).data > 0)).all()
+    assert read_volume(written["regions"]).grid.matches(grid)
+    by_name = PredictionSettings(region_names={42: Place("frontal", None)})
+    again = predict(
+        image, model=dot_bundle.folder, mask=mask, regions=tmp_path / "aseg.nii.gz", settings=by_name
+    )
+    assert {lesion.region for lesion in again.lesions} <= {"frontal", None}
+    with pytest.raises(ImageError, match=r"aseg.nii.gz: none of its values is a known region"):
+        predict(
+            image,
+            model=dot_bundle.folder,
+            mask=mask,
+            regions=tmp_path / "aseg.nii.gz",
+            settings=PredictionSettings(region_names={99: Place("nowhere", None)}),
+        )
+
+
+def test_a_mask_without_a_head_leaves_regions_unknown(
+    saved_ball: tuple[Path, Path, np.ndarray], dot_bundle: Bundle
+) -> None:
+    image, mask, _ = saved_ball
+    result = predict(image, model=dot_bundle.folder, mask=mask)
+    assert {(lesion.region, lesion.side) for lesion in result.lesions} == {(None, None)}
+    assert "too small" in result.provenance["inputs"]["regions"]["source"]
+    assert result.provenance["anatomy"] is None
 
 
 def test_a_mask_on_another_grid_is_resampled_and_said(

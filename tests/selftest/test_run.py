@@ -13,7 +13,7 @@ from shiva_cmb.lesions import LesionTable
 from shiva_cmb.prediction.inputs import Subject
 from shiva_cmb.prediction.regions import RegionMap
 from shiva_cmb.selftest import ImplantedBleed, SelfTestSettings, Sensitivity, run, run_selftest
-from shiva_cmb.synthesis.implant import ScannerSettings
+from shiva_cmb.synthesis.bleeds.implant import ScannerSettings
 from shiva_cmb.synthesis.scan import TrueBleed
 from shiva_cmb.tables import read_table
 

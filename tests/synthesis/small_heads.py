@@ -8,7 +8,7 @@ import numpy as np
 
 from shiva_cmb.imaging import Grid, Volume
 from shiva_cmb.synthesis import head_map as hm
-from shiva_cmb.synthesis.protocol import Protocol
+from shiva_cmb.synthesis.quick.protocol import Protocol
 
 SIZE = 64
 MIDDLE_MM = np.array([1.5, -18.5, 41.5])
@@ -20,7 +20,9 @@ SHELLS = ((30, 511, 511), (29, 515, 515), (28, 24, 24), (25, 3, 42), (22, 2, 41)
 def small_head(name: str = "round") -> hm.HeadMap:
     """The label map, as it is read from a file."""
     head = round_head()
-    return hm.HeadMap(name, Volume(head.labels, head.grid.affine))
+    return hm.HeadMap(
+        name, Volume(head.labels.copy(), head.grid.affine)
+    )  # the head is shared, the map is not
 
 
 @cache

@@ -6,7 +6,7 @@ import pytest
 from shiva_cmb.errors import DataError
 from shiva_cmb.imaging import Volume, write_volume
 from shiva_cmb.synthesis import head_map as hm
-from shiva_cmb.synthesis.generate import stored
+from shiva_cmb.synthesis.quick.generate import stored
 from tests.synthesis.small_heads import MIDDLE_MM, SIZE, round_head, small_head
 
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from shiva_cmb.dataset.labels import IGNORED
 from shiva_cmb.errors import UsageError
-from shiva_cmb.synthesis.bleed_layers import Implanter, Numbers, PatchBleeds
+from shiva_cmb.synthesis.layers.bleeds import Implanter, Numbers, PatchBleeds
 from shiva_cmb.training.augmentation import intensity
 from shiva_cmb.training.augmentation.draws import Draws, change_drawn, per_sample, where_drawn
 from shiva_cmb.training.augmentation.fields import along_axes, blur_matrix

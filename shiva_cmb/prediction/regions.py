@@ -1,0 +1,93 @@
+"""Which map says in what region a lesion lies: the user's, else the anatomy network's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from shiva_cmb.anatomy import segment_head
+from shiva_cmb.anatomy.places import lesion_places
+from shiva_cmb.anatomy.quality import LEAST_FOUND_CM3
+from shiva_cmb.anatomy.regions import COARSE, FREESURFER, Place
+from shiva_cmb.errors import ImageError, Note
+from shiva_cmb.imaging import Volume
+from shiva_cmb.lesions import FoundLesions, LesionTable
+from shiva_cmb.prediction.inputs import ESTIMATED, ImageLike, Subject, read_image, volume_name
+
+LEAST_COMMON = 0.7
+"""Dice of the user's mask and the network's from which the network's regions are believed."""
+
+
+@dataclass(frozen=True, eq=False)
+class RegionMap:
+    """A map of regions and what its values mean."""
+
+    volume: Volume | None = None
+    """On its own grid; None where no map is known."""
+    names: Mapping[int, Place] = field(default_factory=dict)
+    """What its values mean; others are no region."""
+    source: str = "none"
+    """Where it came from, or why there is none."""
+
+
+def find_regions(
+    subject: Subject, given: ImageLike | None, names: Mapping[int, Place] | None, note: Note
+) -> RegionMap:
+    """The user's map if there is one, else the anatomy network's.
+
+    Args:
+        subject: image and mask.
+        given: the user's map of regions, on any grid in the image's space.
+        names: what its values mean; FreeSurfer's if left out.
+        note: told of repairs.
+
+    Raises:
+        ImageError: if the user's map cannot be used.
+    """
+    if given is not None:
+        names = FREESURFER if names is None else names
+        name = volume_name(given)
+        volume = read_image(given, index=None, note=note)
+        if not np.isin(np.unique(np.rint(volume.data)), list(names)).any():
+            raise ImageError(
+                f"{name}: none of its values is a known region: give FreeSurfer's or SynthSeg's labels, or a "
+                "table of what the values mean"
+            )
+        return RegionMap(volume, names, name)
+    if subject.anatomy is not None:
+        return _coarse(subject, subject.anatomy.regions)
+    if float(subject.brain.sum()) * subject.grid.voxel_volume_mm3 / 1000 < LEAST_FOUND_CM3:
+        return RegionMap(source="none: the brain mask is too small for the anatomy network")
+    try:
+        anatomy = segment_head(subject.channels[0], _quiet)
+    except ImageError as error:
+        return RegionMap(source=f"none: {error}")
+    common = np.count_nonzero(anatomy.brain & subject.brain)
+    dice = 2 * common / (np.count_nonzero(anatomy.brain) + np.count_nonzero(subject.brain))
+    if dice < LEAST_COMMON:
+        return RegionMap(
+            source=f"none: the anatomy network found another brain than the mask (Dice {dice:.2f})"
+        )
+    return _coarse(subject, anatomy.regions)
+
+
+def with_places(found: FoundLesions, regions: RegionMap) -> FoundLesions:
+    """The same lesions, with region and side."""
+    if regions.volume is None:
+        return found
+    places = lesion_places(found.labels, regions.volume, regions.names)
+    lesions = tuple(
+        lesion if place is None else replace(lesion, region=place.region, side=place.side)
+        for lesion, place in zip(found.table, places, strict=True)
+    )
+    return replace(found, table=LesionTable(lesions))
+
+
+def _coarse(subject: Subject, regions: np.ndarray | None) -> RegionMap:
+    if regions is None:
+        return RegionMap(source="none: the anatomy network found no brain")
+    return RegionMap(Volume(regions, subject.grid.affine), COARSE, ESTIMATED)
+
+
+def _quiet(line: str) -> None:
+    """The user's mask counts, so what is doubtful about the estimate does not matter."""
