@@ -18,6 +18,8 @@ from shiva_cmb.synthesis.physical.signal import FineSignal, NativeVoxels, radian
 from shiva_cmb.synthesis.physical.tissue import AIR_PPM, Tissue, granular_rate
 from shiva_cmb.synthesis.shapes import Ball, Tube
 
+EDGE_VOXELS = 0.65
+"""Standard deviation of the blur of the susceptibility's steps, at the coarse spacing."""
 NECK = 30
 """Coarse voxels by which the neck is prolonged: where the map is cut there is no air."""
 
@@ -133,6 +135,8 @@ def _add_far_field(frame: Frame, tissue: Tissue, field: NDArray[np.float32]) -> 
     """Field of the head and the air in and around it, at the coarse spacing, shimmed."""
     # air is all around: taken as zero, so that nothing but the head is a source
     chi = tissue.chi_ppm[frame.head.tissues] - np.float32(AIR_PPM)
+    # steps of one voxel ring at the highest frequency where the main field is oblique to the grid
+    chi = ndimage.gaussian_filter(chi, EDGE_VOXELS, truncate=2.5)
     neck = np.repeat(chi[:, :, :1], NECK, axis=2)
     whole = np.concatenate([neck, chi], axis=2)
     far = dipole_field(whole, frame.direction, margin=48)[:, :, NECK:]
