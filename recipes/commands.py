@@ -32,6 +32,7 @@ def predict_scans(model: str | Path, scans: Path, found: Path) -> None:
     cases = read_cases(scans / LIST_NAME)
     to_do = [case.images[0] for case in cases if not (found / f"{case.name}_provenance.json").is_file()]
     if to_do:
+        found.mkdir(parents=True, exist_ok=True)
         shiva_cmb("predict", *to_do, "-m", model, "-o", found)
 
 

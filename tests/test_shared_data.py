@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from shiva_cmb.anatomy import rough_brain_mask
+from shiva_cmb.anatomy import rough_brain_mask, segment_head
 from shiva_cmb.imaging import Preprocessing, check_image, read_volume, to_model_grid, write_volume
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -38,3 +38,13 @@ def test_the_rough_estimate_is_near_the_brain_of_native_heads(name: str) -> None
     rough = rough_brain_mask(image)
     dice = 2 * (rough & brain).sum() / (rough.sum() + brain.sum())
     assert dice > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["head_swi", "head_t2s"])
+def test_the_anatomy_network_finds_the_brain_of_native_heads(name: str) -> None:
+    image = read_volume(DATA / "practice" / f"{name}.nii.gz", note=lambda line: None)
+    brain = read_volume(DATA / "practice" / f"{name}_brainmask.nii.gz", note=lambda line: None).data > 0
+    found = segment_head(image, note=pytest.fail)
+    dice = 2 * (found.brain & brain).sum() / (found.brain.sum() + brain.sum())
+    assert dice > 0.9

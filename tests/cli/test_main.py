@@ -201,7 +201,7 @@ def test_help_and_version(arguments: list[str]) -> None:
     assert main(arguments) == 0
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["predict"], ["predict", "a.nii", "-o", "x"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["predict"], ["predict", "a.nii"]])
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
     assert main(arguments) == 2
 

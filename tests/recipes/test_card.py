@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recipes import card
+from recipes import commands as commands_of_recipes
 from shiva_cmb.ensemble import Bundle, FoldFile, OperatingPoint, write_bundle
 from shiva_cmb.ensemble.descriptor import ShivaCmbPart
 from shiva_cmb.evaluation import EvaluationSettings
@@ -82,7 +83,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     stand_in = Commands()
     for name in ("draw_plots", "write_gallery"):  # which take most of the time
         monkeypatch.setattr(evaluation_report, name, lambda *_, **__: None)
-    monkeypatch.setattr(card, "shiva_cmb", stand_in)
+    monkeypatch.setattr(commands_of_recipes, "main", stand_in)
     rules = {
         name: EvaluationSettings(
             rule=settings.rule,
@@ -135,6 +136,6 @@ def test_the_card_says_what_was_measured(commands: Commands, bundle: Bundle, tmp
 def test_a_step_that_fails_is_told(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(card, "shiva_cmb", lambda words: 1)
+    monkeypatch.setattr(commands_of_recipes, "main", lambda words: 1)
     assert card.main(["maps", "-o", str(tmp_path), "-m", str(bundle.folder)]) == 1
     assert "error: shiva-cmb synthesize failed" in capsys.readouterr().err

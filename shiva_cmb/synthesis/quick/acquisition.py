@@ -141,7 +141,7 @@ class Receiver:
     def slow_phase(self, signal: Complex) -> Complex:
         """What the phase filter takes away: the image smoothed within the slices (homodyne, Noll 1991)."""
         sigma = [self.protocol.phase_window_mm / 2.355 / s for s in self.protocol.spacing_mm[:2]]
-        size = [max(3, round(s * 1.7) | 1) for s in sigma] + [1]
+        size = [max(3, round(s * 2.0) | 1) for s in sigma] + [1]
         smooth = np.empty_like(signal)
         for part in ("real", "imag"):
             values = np.ascontiguousarray(getattr(signal, part))

@@ -105,7 +105,7 @@ def _field(chi_ppm: NDArray[np.float32], direction: NDArray[np.float64]) -> NDAr
 def _shim(field_ppm: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
     """Take off what a scanner's shim coils can: a quadratic of the place that fits the brain, in place."""
     axes = [np.linspace(-1, 1, n, dtype=np.float32) for n in field_ppm.shape]
-    some = np.argwhere(brain)[::97]
+    some = np.argwhere(brain)[::11]
     terms = [(i, j, k) for i in range(3) for j in range(3) for k in range(3) if i + j + k <= 2]
     place = [axis[some[:, a]] for a, axis in enumerate(axes)]
     basis = np.stack([place[0] ** i * place[1] ** j * place[2] ** k for i, j, k in terms], axis=1)

@@ -18,7 +18,7 @@ from shiva_cmb.synthesis.quick.vessels import (
 from shiva_cmb.synthesis.shapes import Tube
 from tests.synthesis.small_heads import round_head
 
-MAPS = Path(__file__).parents[3] / "shared" / "data" / "labelmaps"
+MAPS = Path(__file__).parents[4] / "shared" / "data" / "labelmaps"
 COUNTS = {
     "pial_veins": VEIN_KINDS[0],
     "cortical_veins": VEIN_KINDS[1],
