@@ -15,7 +15,7 @@ from shiva_cmb.synthesis.head_map import names_of_head_maps
 
 HERE = Path(__file__).parent
 SEED = 20261121
-SCANS = 160
+SCANS = 240
 HELD_OUT = 4
 """Heads that are never trained on."""
 FEWEST_HEADS = 3
