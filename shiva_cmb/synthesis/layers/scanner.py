@@ -198,7 +198,7 @@ def _kept_matrix(size: int, kept_fraction: Any) -> Any:
 
 def _means_matrix(size: int, width_voxels: Any) -> Any:
     """`Receiver.slow_phase` along one axis: three running means, which repeat the border."""
-    reach = ops.maximum(ops.floor(ops.round(width_voxels / 2.355 * 1.7) / 2.0), 1.0)[:, None, None]
+    reach = ops.maximum(ops.floor(ops.round(width_voxels / 2.355 * 2.0) / 2.0), 1.0)[:, None, None]
     index = np.arange(size, dtype=np.float32)
     within = ops.cast(np.abs(index[:, None] - index) <= reach, "float32")
     # what lies beyond a border counts for the voxel there
