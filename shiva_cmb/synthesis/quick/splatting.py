@@ -1,4 +1,4 @@
-"""What share of each voxel a thin tube or a ball fills: shapes in millimetres onto any grid."""
+"""What share of each voxel thin tubes fill: shapes in millimetres onto any grid."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shiva_cmb.imaging import Grid
-from shiva_cmb.synthesis.shapes import Ball, Tube
+from shiva_cmb.synthesis.shapes import Tube
 
 SAMPLES_PER_VOXEL = 3.0
 """Samples of a tube along the shortest edge of a voxel."""
 LEAST_ACROSS = 4
 """Samples of the thinnest tube's cross-section."""
-SAMPLES_PER_RADIUS = 6
-"""Samples of a ball along its smallest radius."""
 CHUNK = 500_000
 """Samples that are placed at a time: what fits in a cache."""
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
@@ -59,38 +57,6 @@ def fill_tubes(
     oriented[over] /= volume[over]
     volume[over] = 1
     return volume.reshape(grid.shape), oriented.reshape(grid.shape)
-
-
-def fill_balls(balls: Sequence[Ball], grid: Grid) -> NDArray[np.float32]:
-    """What balls fill of each voxel, 0 to 1, float32 of the grid's shape; overlaps count once."""
-    filled = np.zeros(grid.shape, np.float32)
-    spacing = np.array(grid.spacing_mm)
-    reach = np.linalg.norm(np.linalg.inv(grid.affine)[:3, :3], axis=1)  # voxels per mm, along each array axis
-    for ball in balls:
-        centres = grid.to_voxel(ball.centres_mm)
-        extent = ball.radii_mm[:, None] * reach
-        low = np.maximum(np.floor((centres - extent).min(axis=0) + 0.5), 0).astype(int)
-        high = np.minimum(np.ceil((centres + extent).max(axis=0) + 0.5), grid.shape).astype(int)
-        if np.any(high <= low):
-            continue
-        fine = np.ceil(SAMPLES_PER_RADIUS * spacing / ball.radii_mm.min()).clip(2, 40).astype(int)
-        places = [
-            np.arange(a * n, b * n) / n + 0.5 / n - 0.5 for a, b, n in zip(low, high, fine, strict=True)
-        ]
-        inside = np.zeros([len(p) for p in places], bool)
-        x, y, z = np.meshgrid(*places, indexing="ij", sparse=True)
-        for centre, radius in zip(ball.centres_mm, ball.radii_mm, strict=True):
-            offsets = [
-                grid.affine[a, 0] * x
-                + grid.affine[a, 1] * y
-                + (grid.affine[a, 2] * z + grid.affine[a, 3] - centre[a])
-                for a in range(3)
-            ]
-            inside |= offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2 <= radius**2
-        blocks = [n for a, b, f in zip(low, high, fine, strict=True) for n in (b - a, f)]
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        filled[box] += inside.reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float32)
-    return np.minimum(filled, 1, out=filled)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shiva_cmb.imaging import Grid
-from shiva_cmb.synthesis.quick.splatting import fill_balls, fill_tubes
-from shiva_cmb.synthesis.shapes import Ball, Tube
+from shiva_cmb.synthesis.quick.splatting import fill_tubes
+from shiva_cmb.synthesis.shapes import Tube
 
 MIDDLE = np.array([3.0, -20.0, 40.0])
 Z = (0.0, 0.0, 1.0)
@@ -54,17 +54,6 @@ def test_a_tube_keeps_its_volume_place_and_angle_on_any_grid(spacing, turn, dire
     np.testing.assert_allclose(centre, expected, atol=0.5 * max(spacing) + 0.02)
 
 
-@settings(max_examples=15, deadline=None)
-@given(spacings, turns, st.floats(0.5, 4.0))
-def test_a_ball_keeps_its_volume_and_place_on_any_grid(spacing, turn, radius) -> None:
-    grid = grid_around(spacing, turn, 16.0)
-    ball = Ball("calcification", MIDDLE[None] + (0.3, 0.2, -0.4), np.array([radius]))
-    filled = fill_balls([ball], grid)
-    assert filled.sum() * grid.voxel_volume_mm3 == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.04)
-    centre = np.average(grid.to_world(np.argwhere(filled > 0)), axis=0, weights=filled[filled > 0])
-    np.testing.assert_allclose(centre, ball.centre_mm, atol=0.3 * max(spacing))
-
-
 def test_a_thick_tube_fills_its_inside_and_nothing_further_out() -> None:
     grid = grid_around((0.5, 0.5, 0.5), (0.0, 0.0), 20.0)
     filled, _ = fill_tubes([straight(2.0, 10.0, (0, 0, 1))], grid, Z)
@@ -85,12 +74,6 @@ def test_overlaps_count_once_and_what_leaves_the_grid_is_cut() -> None:
     assert thrice.max() <= 1
     assert thrice.sum() < 1.8 * once.sum()
     np.testing.assert_allclose(oriented, -thrice / 3, atol=1e-4)
-    ball = Ball("cavernoma", MIDDLE[None].repeat(2, 0), np.array([3.0, 3.0]))
-    assert fill_balls([ball], grid).sum() == pytest.approx(4 / 3 * np.pi * 27, rel=0.04)
-    beyond = Ball("calcification", MIDDLE[None] + 100, np.array([2.0]))
-    at_border = Ball("calcification", grid.to_world([[0, 10, 10]]), np.array([2.0]))
-    assert fill_balls([beyond], grid).sum() == 0
-    assert 0.3 < fill_balls([at_border], grid).sum() / (4 / 3 * np.pi * 8) < 0.8
     long, _ = fill_tubes([straight(0.5, 100.0, (1, 1, 1))], grid, Z)
     assert 0 < long.sum() < np.pi * 0.25 * 40
 
@@ -101,7 +84,7 @@ def test_radii_scale_and_nothing_fills_nothing() -> None:
     thick, _ = fill_tubes([straight(0.4, 10.0, (1, 2, 3))], grid, Z, radius_scale=1.5)
     assert thick.sum() / thin.sum() == pytest.approx(2.25, rel=0.03)
     empty, oriented = fill_tubes([], grid, Z)
-    assert empty.shape == oriented.shape == fill_balls([], grid).shape == grid.shape
-    assert empty.dtype == oriented.dtype == fill_balls([], grid).dtype == np.float32
+    assert empty.shape == oriented.shape == grid.shape
+    assert empty.dtype == oriented.dtype == np.float32
     assert not empty.any()
     assert not oriented.any()
