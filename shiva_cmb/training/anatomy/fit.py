@@ -22,7 +22,7 @@ from shiva_cmb.training.anatomy.draw import draw_image
 from shiva_cmb.training.anatomy.settings import AnatomyTrainingSettings
 from shiva_cmb.training.anatomy.shape import CodedHead
 
-LAST, BEST, LOG = "last.npz", "best.npz", "log.jsonl"
+LAST, LOG = "last.npz", "log.jsonl"
 
 Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 Report = Callable[[dict[str, Any]], None]
@@ -39,7 +39,7 @@ def fit(
 
     Args:
         heads: all of them; those that the settings hold out are looked at only.
-        folder: where `last.npz`, `best.npz` and `log.jsonl` are.
+        folder: where `last.npz` and `log.jsonl` are.
         settings: see `AnatomyTrainingSettings`.
         report: told the figures of each check.
 
@@ -53,7 +53,7 @@ def fit(
         keras.utils.set_random_seed(settings.seed)
         model, looking = _compiled(window, settings), _network(settings.window, settings)
         state = _State(folder, model)
-        first, best = state.restore()
+        first = state.restore()
         losses: list[float] = []
         batches = _batches(trained, first, window, settings)
         for step in range(first + 1, last + 1):
@@ -64,11 +64,7 @@ def fit(
             figures = check(looking, unseen, settings, settings.check_images)
             line = {"step": step, "loss": float(np.mean(losses)), **figures}
             losses.clear()
-            score = figures["brain_dice"] + figures["region_accuracy"]
-            if score > best:
-                best = score
-                state.keep_best()
-            state.keep(step, best, line)
+            state.keep(step, line)
             report(line)
 
 
@@ -226,49 +222,48 @@ class _State:
     def __init__(self, folder: Path, model: Any) -> None:
         self._folder, self._model = folder, model
 
-    def restore(self) -> tuple[int, float]:
-        """Steps done and the best score; sets weights and optimizer. 0 and minus infinity for a new run."""
+    def restore(self) -> int:
+        """Steps done, 0 for a new run; sets weights and optimizer."""
         path = self._folder / LAST
         if not path.exists():
-            return 0, -math.inf
+            return 0
         with np.load(path) as kept:
             try:
-                for number, variable in enumerate(self._variables()):
-                    variable.assign(kept[f"v{number}"])
+                for name, variable in self._variables().items():
+                    variable.assign(kept[name])
             except (KeyError, ValueError) as error:
                 raise DataError(f"{path} is of another network: name a new folder") from error
-            return int(kept["step"]), float(kept["best"])
+            return int(kept["step"])
 
-    def keep(self, step: int, best: float, line: dict[str, Any]) -> None:
+    def keep(self, step: int, line: dict[str, Any]) -> None:
         """Everything that changes, and one line of figures."""
-        values = {f"v{number}": np.asarray(v) for number, v in enumerate(self._variables())}
+        values = {name: np.asarray(variable) for name, variable in self._variables().items()}
         log = self._folder / LOG
         before = log.read_text(encoding="utf-8") if log.exists() else ""
         with replacing() as pending:
-            kept = {"step": np.array(step), "best": np.array(best)} | values
-            np.savez(pending.path(self._folder / LAST), **kept)  # type: ignore[arg-type]
+            np.savez(pending.path(self._folder / LAST), step=np.array(step), **values)  # type: ignore[arg-type]
             pending.path(log).write_text(before + json.dumps(line) + "\n", encoding="utf-8")
 
-    def keep_best(self) -> None:
-        """The weights alone."""
-        weights = {f"v{number}": value for number, value in enumerate(self._model.get_weights())}
-        with replacing() as pending:
-            np.savez(pending.path(self._folder / BEST), **weights)
-
-    def _variables(self) -> list[Any]:
-        return [*self._model.variables, *self._model.optimizer.variables]
+    def _variables(self) -> dict[str, Any]:
+        """By their names in the file."""
+        weights = {f"weight_{number}": one for number, one in enumerate(self._model.weights)}
+        return weights | {f"step_{number}": one for number, one in enumerate(self._model.optimizer.variables)}
 
 
 def trained_network(folder: Path, settings: AnatomyTrainingSettings) -> keras.Model:
-    """The best network of a run, for use: float32, gives probabilities.
+    """The network at the end of a run, for use: float32, gives probabilities.
+
+    The end, not the best check: the held-out heads, which the figures are about, choose nothing.
 
     Raises:
         DataError: if there is none.
     """
-    path = folder / BEST
+    path = folder / LAST
     if not path.exists():
         raise DataError(f"{path} does not exist: train first")
     network = head_unet(settings.widths, settings.window, N_CLASSES)
     with np.load(path) as kept:
-        network.set_weights([kept[f"v{number}"] for number in range(len(kept.files))])
+        if kept["step"] < settings.steps:
+            raise DataError(f"{path}: expected {settings.steps} steps, got {kept['step']}: train on")
+        network.set_weights([kept[f"weight_{number}"] for number in range(len(network.weights))])
     return network

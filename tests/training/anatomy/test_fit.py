@@ -96,3 +96,10 @@ def test_a_run_of_another_network_is_refused(run: Path) -> None:
 
     with pytest.raises(DataError, match="of another network"):
         fit(HEADS, run, replace(SETTINGS, widths=(4, 8)), report=lambda line: None)
+
+
+def test_a_run_that_is_not_done_is_not_exported(run: Path) -> None:
+    from shiva_cmb.training.anatomy.fit import trained_network
+
+    with pytest.raises(DataError, match="expected 8 steps, got 4: train on"):
+        trained_network(run, replace(SETTINGS, steps=8))
