@@ -1,27 +1,31 @@
 """Judges a model on generated scans and writes its card: `python -m recipes.card LABELMAPS -o OUT`.
 
-OUT/scans, OUT/predictions and OUT/evaluations are kept; a run that was stopped goes on from there.
+OUT/scans, OUT/predictions and OUT/evaluations are kept; a run that was stopped goes on from there. What
+another model left there is made anew.
 OUT/MODEL_CARD.md and OUT/MODEL_CARD.json belong into the model's folder.
 """
 
 import argparse
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.commands import BALL_OF_2_MM_MM3, predict_scans, shiva_cmb
-from shiva_cmb.anatomy.regions import Place
-from shiva_cmb.dataset.cases import read_cases
+from recipes.commands import (
+    BALL_OF_2_MM_MM3,
+    evaluate_scans,
+    predict_scans,
+    say,
+    shiva_cmb,
+    unpredicted,
+)
 from shiva_cmb.ensemble import Bundle, bundled, named_model, open_bundle
 from shiva_cmb.errors import ShivaCmbError
-from shiva_cmb.evaluation import EvaluationSettings, MatchRule, evaluate, pair_cases
+from shiva_cmb.evaluation import EvaluationSettings, MatchRule
 from shiva_cmb.reporting.evaluation_report import save_evaluation
 from shiva_cmb.reporting.model_card import CardText, Validation, write_card
-from shiva_cmb.synthesis.head_map import REGION_NAMES
-from shiva_cmb.synthesis.scan import LIST_NAME
 from shiva_cmb.synthesis.visible import IGNORED
-from shiva_cmb.tables import write_tsv
 
 STRATA = ("sequence", "field_t")
 
@@ -106,32 +110,17 @@ def judge(kind: Kind, bundle: Bundle, given: argparse.Namespace) -> Validation:
     numbers = ["-n", given.scans, "--seed", given.seed, "--processes", given.processes]
     heads = ["--heads", given.heads] if given.heads else []
     shiva_cmb("synthesize", given.labelmaps, "-o", scans, *numbers, *heads, *kind.options)
+    judged = given.output / "evaluations"
+    judged.mkdir(parents=True, exist_ok=True)
+    evaluations = {rule: judged / f"{kind.name}_{number}" for number, rule in enumerate(RULES)}
+    if unpredicted(bundle.folder, scans, found):
+        for folder in judged.glob(f"{kind.name}_*"):  # they are of other predictions
+            shutil.rmtree(folder)
     predict_scans(bundle.folder, scans, found)
-    cases = read_cases(scans / LIST_NAME)
-    truth = scans / "truth.tsv"
-    columns = ("case", "patient", "truth", "regions", *STRATA)
-    rows = [
-        {
-            "case": case.name,
-            "patient": case.patient,
-            "truth": case.label,
-            "regions": scans / f"{case.name}_regions.nii.gz",
-            **{name: case.columns.get(name) for name in STRATA},
-        }
-        for case in cases
-    ]
-    write_tsv(truth, columns, rows)
-    evaluations = {}
-    for number, (rule, settings) in enumerate(RULES.items()):
-        folder = given.output / "evaluations" / f"{kind.name}_{number}"
-        evaluations[rule] = folder
-        if folder.exists():
-            continue
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        paired = pair_cases(truth, found, note=_say)
-        names = {value: Place(*place) for value, place in REGION_NAMES.items()}  # type: ignore[arg-type]
-        result = evaluate(paired, settings, region_names=names, processes=given.processes, note=_say)
-        save_evaluation(result, folder, gallery=number == 0, note=_say)
+    for number, (rule, folder) in enumerate(evaluations.items()):
+        if not folder.exists():
+            result = evaluate_scans(scans, found, RULES[rule], processes=given.processes)
+            save_evaluation(result, folder, gallery=number == 0, note=say)
     which = f"the heads {given.heads}, which the model has not seen" if given.heads else "all label maps"
     return Validation(kind.title, f"{kind.about} Made of {which}.", evaluations, scans)
 
@@ -144,10 +133,6 @@ def _text(bundle: Bundle, given: argparse.Namespace) -> CardText:
     title = f"Model card: {bundle.folder.name}{f' {version}' if version else ''}"
     training = ["Scans that `shiva-cmb synthesize` made of label maps of heads, three of ten without bleeds."]
     return CardText(title, command, training)
-
-
-def _say(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,20 @@
 """What the recipes share: the package's commands, and figures of a model on a folder of generated scans."""
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from shiva_cmb.anatomy.regions import Place
 from shiva_cmb.cli.main import main
 from shiva_cmb.dataset import read_cases
+from shiva_cmb.ensemble import find_model
 from shiva_cmb.errors import DataError
-from shiva_cmb.evaluation import EvaluationSettings, evaluate, pair_cases
+from shiva_cmb.evaluation import Evaluation, EvaluationSettings, evaluate, pair_cases
 from shiva_cmb.evaluation.resampling import Figure
 from shiva_cmb.files import replacing
+from shiva_cmb.synthesis.head_map import REGION_NAMES
 from shiva_cmb.synthesis.scan import LIST_NAME
 from shiva_cmb.synthesis.visible import IGNORED
 from shiva_cmb.tables import write_tsv
@@ -27,24 +33,64 @@ def shiva_cmb(*arguments: object) -> None:
         raise DataError(f"shiva-cmb {arguments[0]} failed; see above")
 
 
-def predict_scans(model: str | Path, scans: Path, found: Path) -> None:
-    """Predict every scan of a folder that `shiva-cmb synthesize` made; those that are there are kept."""
+def say(line: str) -> None:
+    """Tell of what was repaired, guessed or left out."""
+    print(f"note: {line}", file=sys.stderr)
+
+
+def unpredicted(model: str | Path, scans: Path, found: Path) -> list[Path]:
+    """The scans of a folder that `shiva-cmb synthesize` made of which there is no prediction by this model.
+
+    What another model predicted does not count, nor what this one did at another operating point.
+    """
+    source = find_model(model, note=say)
+    made_by = ([fold.sha256 for fold in source.folds], asdict(source.part.lesion_criteria()))
     cases = read_cases(scans / LIST_NAME)
-    to_do = [case.images[0] for case in cases if not (found / f"{case.name}_provenance.json").is_file()]
+    return [case.images[0] for case in cases if _made_by(found / f"{case.name}_provenance.json") != made_by]
+
+
+def _made_by(provenance: Path) -> tuple[list[str], dict[str, object]] | None:
+    """Checksums of the folds and criteria of a prediction; None where there is none."""
+    if not provenance.is_file():
+        return None
+    record = json.loads(provenance.read_text(encoding="utf-8"))
+    return [fold["sha256"] for fold in record["model"]["folds"]], record["criteria"]
+
+
+def predict_scans(model: str | Path, scans: Path, found: Path) -> None:
+    """Predict the scans of a folder; what this model has predicted is kept, what another has is replaced."""
+    to_do = unpredicted(model, scans, found)
     if to_do:
         found.mkdir(parents=True, exist_ok=True)
         shiva_cmb("predict", *to_do, "-m", model, "-o", found)
 
 
+def evaluate_scans(
+    scans: Path, found: Path, settings: EvaluationSettings, *, processes: int = 1
+) -> Evaluation:
+    """Judge the predictions of a folder of generated scans, by the truth that lies with them."""
+    truth = scans / "truth.tsv"
+    rows = [
+        {
+            "case": case.name,
+            "patient": case.patient,
+            "truth": case.label,
+            "regions": scans / f"{case.name}_regions.nii.gz",
+            **{name: case.columns.get(name) for name in settings.strata},
+        }
+        for case in read_cases(scans / LIST_NAME)
+    ]
+    write_tsv(truth, ("case", "patient", "truth", "regions", *settings.strata), rows)
+    names = {value: Place(*place) for value, place in REGION_NAMES.items()}  # type: ignore[arg-type]
+    paired = pair_cases(truth, found, note=say)
+    return evaluate(paired, settings, region_names=names, processes=processes, note=say)
+
+
 def pooled_figures(model: str | Path, scans: Path, found: Path) -> Mapping[str, Figure]:
     """Detection figures of a model on a folder of generated scans, bleeds of 2 mm and more."""
     predict_scans(model, scans, found)
-    truth = scans / "truth.tsv"
-    cases = read_cases(scans / LIST_NAME)
-    rows = [{"case": case.name, "patient": case.patient, "truth": case.label} for case in cases]
-    write_tsv(truth, ("case", "patient", "truth"), rows)
     settings = EvaluationSettings(ignored_values=(IGNORED,), ignore_below_mm3=BALL_OF_2_MM_MM3)
-    return evaluate(pair_cases(truth, found), settings).groups["detection.micro"]
+    return evaluate_scans(scans, found, settings).groups["detection.micro"]
 
 
 def write_markdown(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,7 +1,9 @@
 """The recipe of the card, with a generator and a model of three lines each."""
 
+import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,16 @@ import pytest
 
 from recipes import card
 from recipes import commands as commands_of_recipes
-from shiva_cmb.ensemble import Bundle, FoldFile, OperatingPoint, write_bundle
+from shiva_cmb.ensemble import (
+    Bundle,
+    FoldFile,
+    OperatingPoint,
+    find_model,
+    update_operating_point,
+    write_bundle,
+)
 from shiva_cmb.ensemble.descriptor import ShivaCmbPart
+from shiva_cmb.ensemble.loading import ModelSource
 from shiva_cmb.evaluation import EvaluationSettings
 from shiva_cmb.files import write_json
 from shiva_cmb.imaging import Volume, write_volume
@@ -34,8 +44,9 @@ class Commands:
         if words[0] == "synthesize":
             self._scans(output, bleeds="lesion_free_share=1" not in words)
         else:
+            model = words[words.index("-m") + 1]
             for image in words[1 : words.index("-m")]:
-                self._maps(Path(image), output)
+                self._maps(Path(image), output, find_model(model))
         return 0
 
     def _scans(self, folder: Path, bleeds: bool) -> None:
@@ -60,22 +71,29 @@ class Commands:
         how = {"channels": ["swi"], "lesion_values": [1], "ignore_values": [2]}
         write_json({**how, "cases": entries}, folder / "cases.json")
 
-    def _maps(self, image: Path, folder: Path) -> None:
+    def _maps(self, image: Path, folder: Path, model: ModelSource) -> None:
         name = image.name.removesuffix(".nii.gz")
         labels = np.zeros((24, 24, 24), np.uint8)
         labels[4:7, 4:7, 4:6] = 1
         labels[10:12, 10:12, 20:22] = 2  # the vein
         labels[4:6, 18:20, 4:6] = 3
         write_volume(Volume(labels, AFFINE), folder / f"{name}_labels.nii.gz")
-        (folder / f"{name}_provenance.json").write_text("{}")
+        folds = [{"sha256": fold.sha256} for fold in model.folds]
+        record = {"model": {"folds": folds}, "criteria": asdict(model.part.lesion_criteria())}
+        write_json(record, folder / f"{name}_provenance.json")
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     """No fold is opened here."""
-    (tmp_path / "fold.h5").write_bytes(b"weights")
+    return _bundle(tmp_path / "dots", b"weights")
+
+
+def _bundle(folder: Path, weights: bytes) -> Bundle:
+    fold = folder.with_name(f"{folder.name}.h5")
+    fold.write_bytes(weights)
     part = ShivaCmbPart(operating_point=OperatingPoint(threshold=0.5, min_volume_mm3=2.0))
-    return write_bundle(tmp_path / "dots", [FoldFile(tmp_path / "fold.h5")], part)
+    return write_bundle(folder, [FoldFile(fold)], part)
 
 
 @pytest.fixture
@@ -131,6 +149,35 @@ def test_the_card_says_what_was_measured(commands: Commands, bundle: Bundle, tmp
     assert card.main(arguments) == 0
     assert [words[0] for words in commands.called] == ["synthesize"] * 3  # which keeps what it finds
     assert (out / "MODEL_CARD.md").read_text() == text
+
+
+def test_what_another_model_left_is_made_anew(
+    commands: Commands, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "RULES", {"any overlap": card.RULES["any overlap"]})
+    given = argparse.Namespace(
+        labelmaps="maps", output=tmp_path / "out", scans=3, seed=1, processes=1, heads=None
+    )
+
+    def predicted(model: Bundle) -> int:
+        """How many scans, in order to judge a model; evaluations are made anew where predictions are."""
+        before = len(commands.called)
+        folders = list(given.output.glob("evaluations/*"))
+        marks = [folder / "mark" for folder in folders]
+        for mark in marks:
+            mark.touch()
+        card.judge(card.KINDS[0], model, given)
+        again = [words for words in commands.called[before:] if words[0] == "predict"]
+        assert {mark.exists() for mark in marks} <= {not again}
+        return sum(words.index("-m") - 1 for words in again)
+
+    assert predicted(bundle) == 3
+    assert predicted(bundle) == 0
+    assert predicted(_bundle(tmp_path / "others", b"other weights")) == 3
+    assert predicted(bundle) == 3
+    assert predicted(update_operating_point(bundle, OperatingPoint(threshold=0.7))) == 3
+    (given.output / "predictions" / "physical" / "scan_0001_provenance.json").unlink()  # it was stopped
+    assert predicted(bundle) == 1
 
 
 def test_a_step_that_fails_is_told(
