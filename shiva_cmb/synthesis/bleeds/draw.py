@@ -154,29 +154,25 @@ def true_bleed(number: int, bleed: Bleed, facts: BleedFacts) -> TrueBleed:
     )
 
 
-def visible_diameter_mm(
-    core_mm: float, chi_ppm: float, te_s: float, b0_t: float, voxel_mm: float = REFERENCE_VOXEL_MM
-) -> float:
-    """How large a ball looks in a magnitude image: where a voxel loses 30 % of its signal.
+def visible_diameter_mm(core_mm: float, chi_ppm: float, te_s: float, b0_t: float) -> float:
+    """How large a ball looks in a magnitude image: where a voxel of the reference loses 30 % of its signal.
 
     That is the core itself, or the place where the phase of its dipole field changes by about 2.5 rad over a
     voxel; the slope of that phase falls with the fourth power of the distance. Within 6 % of `attenuation`
-    (standard deviation) for cores of 0.5 to 6.5 mm and 0.3 to 2.4 ppm, 30 to 120 T ms, voxels of 0.6 to 1.3
-    mm.
+    (standard deviation) for cores of 0.5 to 6.5 mm and 0.3 to 2.4 ppm, 30 to 120 T ms.
 
     Args:
         core_mm: diameter of the core.
         chi_ppm: its susceptibility; the sign does not matter.
         te_s: echo time.
         b0_t: field strength.
-        voxel_mm: edge of the cube that has the voxel's volume.
     """
-    return float(_seen_mm(np.array(core_mm), radians_per_ppm(te_s, b0_t) * abs(chi_ppm), voxel_mm))
+    return float(_seen_mm(np.array(core_mm), radians_per_ppm(te_s, b0_t) * abs(chi_ppm)))
 
 
-def _seen_mm(core_mm: NDArray[np.float64], phase_rad: float, voxel_mm: float) -> NDArray[np.float64]:
+def _seen_mm(core_mm: NDArray[np.float64], phase_rad: float) -> NDArray[np.float64]:
     """`visible_diameter_mm` for several cores, and the phase of a field as strong as their susceptibility."""
-    bloom_mm = 2 * (0.38 * phase_rad * (core_mm / 2) ** 3 * voxel_mm) ** 0.25
+    bloom_mm = 2 * (0.38 * phase_rad * (core_mm / 2) ** 3 * REFERENCE_VOXEL_MM) ** 0.25
     return np.asarray((core_mm**6 + bloom_mm**6) ** (1 / 6))
 
 
@@ -185,7 +181,7 @@ def core_diameter_mm(visible_mm: float, chi_ppm: float) -> float:
     magnitude_mm = visible_mm / SWI_MAGNITUDE
     cores = np.geomspace(0.02, 1.0, 200) * magnitude_mm
     phase_rad = radians_per_ppm(REFERENCE_TE_S, REFERENCE_B0_T) * abs(chi_ppm)
-    seen = _seen_mm(cores, phase_rad, REFERENCE_VOXEL_MM)
+    seen = _seen_mm(cores, phase_rad)
     return float(np.interp(magnitude_mm, seen, cores))
 
 

@@ -1,5 +1,6 @@
 """Bleeds put into a user's own scan: to see which of them are found on this scanner, or to train on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +25,7 @@ from shiva_cmb.synthesis.bleeds.size_prior import REGIONS, region_shares
 from shiva_cmb.synthesis.boxes import Box, box_around, world_points
 from shiva_cmb.synthesis.scan import GeneratedScan, TrueBleed, place_name
 from shiva_cmb.synthesis.shapes import Ball
-from shiva_cmb.synthesis.visible import label_of, numbered_mask
+from shiva_cmb.synthesis.visible import BleedFacts, label_of, numbered_mask
 
 DEPTH_MM = 2.5
 """Implants lie this deep in the brain, since masks are not exact."""
@@ -118,20 +119,7 @@ def implant(
     for bleed in bleeds:
         box, factor = _factor(bleed, scan.grid, scanner)
         left[box] *= factor
-    without = np.zeros_like(data)
-    with_ = np.zeros_like(data)
-    for bleed in bleeds:  # only where it matters: the rest of a large scan need not be smoothed
-        box = box_around(scan.grid, bleed.ball.centre_mm, 3 * bleed.core_diameter_mm + 8)
-        without[box] = _local_level(data[box], scan.spacing_mm)
-        with_[box] = without[box] * left[box]
-    numbers, facts = numbered_mask(
-        with_,
-        without,
-        scan.grid,
-        sigma,
-        [bleed.ball.centre_mm for bleed in bleeds],
-        [bleed.core_diameter_mm / 2 for bleed in bleeds],
-    )
+    numbers, facts = _numbered(data, left, scan.grid, sigma, bleeds)
     # where there is no signal, as outside of a stripped brain, none is lost and no noise belongs
     changed = (left < UNCHANGED) & (data > 0)
     noise = sigma * np.sqrt(1 - left[changed] ** 2)
@@ -285,6 +273,25 @@ def _is_clear(
     usual = float(np.median(level[inside]))
     near = level[distance_mm <= max(seen_mm / 2 + CLEAR_MM, float(distance_mm.min()))]
     return bool(near.min() > DARK * usual and near.max() < usual / DARK)
+
+
+def _numbered(
+    data: NDArray[np.float32],
+    left: NDArray[np.float32],
+    grid: Grid,
+    sigma: float,
+    bleeds: Sequence[Bleed],
+) -> tuple[NDArray[np.int16], tuple[BleedFacts, ...]]:
+    """Number of the bleed in each voxel, and facts on each, by what is left of the signal."""
+    without = np.zeros_like(data)
+    with_ = np.zeros_like(data)
+    for bleed in bleeds:  # only where it matters: the rest of a large scan need not be smoothed
+        box = box_around(grid, bleed.ball.centre_mm, 3 * bleed.core_diameter_mm + 8)
+        without[box] = _local_level(data[box], grid.spacing_mm)
+        with_[box] = without[box] * left[box]
+    centres_mm = [bleed.ball.centre_mm for bleed in bleeds]
+    extents_mm = [bleed.core_diameter_mm / 2 for bleed in bleeds]
+    return numbered_mask(with_, without, grid, sigma, centres_mm, extents_mm)
 
 
 def _local_level(data: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:

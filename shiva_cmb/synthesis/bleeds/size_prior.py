@@ -14,7 +14,8 @@ Region = Literal["lobar", "deep", "infratentorial"]
 REGIONS: tuple[Region, ...] = ("lobar", "deep", "infratentorial")
 
 SMALLEST_MM, LARGEST_MM = 1.2, 10.0
-"""Ends of the tails of the diameters: hardly seen; and by definition no microbleed beyond."""
+"""Ends of the tails of the diameters: hardly seen (assumed); and by definition no microbleed beyond
+(Greenberg 2009: up to 5, at most 10 mm)."""
 
 
 @dataclass(frozen=True)

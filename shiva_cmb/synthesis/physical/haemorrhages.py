@@ -24,8 +24,8 @@ of 1.8-5 mm; source of these: the same datasets (VALDO 2.0-2.7-4.9, RODEJA 1.2-2
 CORE_RANGE_MM = (0.6, 4.0)
 CHI_MEDIAN_PPM = 0.85
 CHI_SPREAD = 0.45
-"""Of the core's mean susceptibility, log-normal; haemosiderin in microbleeds was measured from 0.3 to more
-than 2 ppm (source: Liu 2012, MRM; Klohs 2011, JCBFM; Buch 2017, MRM)."""
+"""Of the core's mean susceptibility, log-normal; assumed. Only its product with the volume is measured well
+(source: Liu 2012, Radiology 262:269); the mean depends on the voxels (source: Naji 2024, NMR Biomed)."""
 CHI_RANGE_PPM = (0.3, 3.0)
 PATCH = 56
 """Fine voxels of the box in which a bleed's field is computed; beyond, it is below 0.5 % of its largest."""

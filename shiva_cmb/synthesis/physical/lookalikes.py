@@ -14,8 +14,10 @@ from shiva_cmb.synthesis.shapes import Ball, Tube
 def calcifications(rng: np.random.Generator, head: DeformedHead, density: float) -> list[Ball]:
     """In the choroid plexus, the pineal body, the pallidum, the falx, and rarely elsewhere.
 
-    How often: in CT of adults, pineal 70 %, choroid plexus 60 %, basal ganglia 1-20 % with age, falx 10 %
-    (source: Daghighi 2007, Folia Morphol; Yalcin 2016, Medicine). Much of it is too small to be seen here.
+    How often: in CT of adults, pineal 71 %, choroid plexus 66 %, basal ganglia 1 %, falx and tentorium 7 %
+    (source: Daghighi 2007, Folia Morphol); basal ganglia 17-21 % (source: Yamada 2013, Geriatr Gerontol Int);
+    falx 27 % (source: Ghorbanlou 2022, Anat Cell Biol). Much of it is too small to be seen here. Sizes are
+    assumed.
     """
     tissues = head.tissues
     found: list[Ball] = []
@@ -45,7 +47,10 @@ def calcifications(rng: np.random.Generator, head: DeformedHead, density: float)
 
 
 def perivascular_spaces(rng: np.random.Generator, head: DeformedHead, density: float) -> list[Tube]:
-    """Straight tubes of fluid in the white matter and beneath the basal ganglia."""
+    """Straight tubes of fluid in the white matter and beneath the basal ganglia; numbers are assumed.
+
+    Less than 3 mm wide (source: Wardlaw 2013, Lancet Neurol).
+    """
     tissues = head.tissues
     tubes = []
     for inside, mean in (((hm.WHITE,), 30), ((hm.PUTAMEN, hm.CAUDATE, hm.PALLIDUM), 12)):
@@ -81,7 +86,11 @@ def arteries(rng: np.random.Generator, head: DeformedHead, density: float) -> li
 
 
 def siderosis(rng: np.random.Generator, head: DeformedHead) -> list[Tube]:
-    """Rarely, iron along the wall of a sulcus."""
+    """Rarely, iron along the wall of a sulcus.
+
+    More often than in life, so that some are seen: 0.2 % of those of 50 to 69 years, 1.4 % later have it
+    (source: Pichler 2017, Stroke).
+    """
     tissues, spacing = head.tissues, head.grid.spacing_mm[0]
     shore = ndimage.binary_dilation(tissues == hm.CORTEX) & (tissues == hm.CSF) & head.brain
     places = np.argwhere(shore)

@@ -11,18 +11,23 @@ from shiva_cmb.synthesis.physical.settings import Protocol
 GYROMAGNETIC_RAD_PER_S_T = 2.675e8
 """Of protons; 2 pi times 42.58 MHz/T."""
 AIR_PPM = 9.4
-"""Susceptibility of air against water: water has -9.05, air +0.36 ppm (source: Schenck 1996, Med Phys)."""
+"""Susceptibility of air against water: water has -9.05, air +0.36 ppm (source: Schenck 1996, Med Phys); in
+the sphenoid sinus +9.2 +- 1.3 was measured (source: Buch 2015, MRM 73:2185)."""
 OXYGENATION_PPM = 4 * np.pi * 0.27
-"""Fully deoxygenated against oxygenated red cells (source: Spees 2001, MRM; Weisskoff & Kiihne 1992, MRM)."""
+"""Fully deoxygenated against oxygenated red cells (source: Spees 2001, MRM; Jain 2012, MRM: 0.273; the 0.18
+of Weisskoff & Kiihne 1992, MRM, is held to be too low)."""
 
 Row = tuple[float, float, float, float, float, float]
 
 _PROPERTIES: dict[int, Row] = {
     # proton density, T1 at 1.5 and 3 T (s), T2* at 1.5 and 3 T (ms), susceptibility (ppm, against CSF)
     # source of T2*: Peters 2007, Magn Reson Imaging 25:748 (white 66/53, grey 84/66, caudate 59/41,
-    # putamen 56/32 ms); pallidum from R2* of 40-45/s at 3 T in adults (source: Langkammer 2010, Radiology).
-    # source of T1: Stanisz 2005, MRM; Rooney 2007, MRM. source of susceptibility: Li 2011, NeuroImage;
-    # Deistung 2013, NeuroImage.
+    # putamen 56/32 ms); pallidum R2* 38/s at 3 T at 19-42 years (source: Gelman 1999, Radiology 210:759).
+    # source of T1: Rooney 2007, MRM; muscle: Stanisz 2005, MRM (its brain samples have longer ones); blood at
+    # 3 T: Lu 2004, MRM. source of density: Oros-Peusquens 2019, Front Neurol (white 69, grey 84 %).
+    # source of susceptibility: Li 2011, NeuroImage; Deistung 2013, NeuroImage; Marques 2021, MRM (caudate
+    # and putamen 0.04, pallidum 0.13, white -0.03, grey 0.02); bone: Hopkins & Wehrli 1997, MRM.
+    # Assumed: all else outside of the brain, and T2* of what Peters 2007 does not list.
     hm.OUTSIDE: (0.0, 1.0, 1.0, 1.0, 1.0, AIR_PPM),
     hm.WHITE: (0.70, 0.65, 0.85, 66, 53, -0.03),
     hm.CORTEX: (0.82, 1.10, 1.40, 84, 66, 0.02),
@@ -54,7 +59,7 @@ _PROPERTIES: dict[int, Row] = {
 
 _IRON: dict[int, tuple[float, float]] = {
     # rise from 20 to 85 years: susceptibility (ppm) and R2* at 3 T (1/s), after the courses of iron with age
-    # (source: Hallgren & Sourander 1958, J Neurochem; Li 2014, Hum Brain Mapp)
+    # (source: Hallgren & Sourander 1958, J Neurochem; Li 2014, Hum Brain Mapp); sizes of the rise are assumed
     hm.PALLIDUM: (0.05, 12.0),
     hm.PUTAMEN: (0.07, 14.0),
     hm.CAUDATE: (0.035, 8.0),
@@ -93,16 +98,18 @@ def draw_tissue(rng: np.random.Generator, protocol: Protocol) -> Tissue:
         rate[tissue] += share * per_s * protocol.field_t / 3
     rate *= rng.normal(1, 0.04, count)
     chi[hm.BONE] *= rng.uniform(0.85, 1.1)
+    # saturation: 65 +- 5 % (source: Krishnamurthy 2014, MRM); haematocrit of adults, assumed
     haematocrit, saturation = rng.uniform(0.36, 0.45), rng.uniform(0.58, 0.74)
     vein_ppm = float(OXYGENATION_PPM * haematocrit * (1 - saturation))
     chi[hm.VEIN] = vein_ppm
     # source: Zhao 2007, MRM 58:592, at 3 T; the part that deoxygenation makes goes with the field squared
+    # (source: Thulborn 1982, Biochim Biophys Acta); 0.6 for the other part at 1.5 T is assumed
     still = 14.9 * haematocrit + 14.7
     by_oxygen = (302.1 * haematocrit + 41.8) * (1 - saturation) ** 2
     rate[hm.VEIN] = still * (1 if high else 0.6) + by_oxygen * (protocol.field_t / 3) ** 2
     steady = spoiled_signal(t1, protocol)
     signal = density * steady * np.exp(-rate * protocol.te_ms / 1000)
-    # blood that flows in is unsaturated, or dephased by its flow
+    # blood that flows in is unsaturated, or dephased by its flow; how much is assumed
     signal[hm.VEIN] *= rng.uniform(0.5, 1.4)
     signal[hm.ARTERY] *= rng.choice([rng.uniform(0.2, 0.6), rng.uniform(1.2, 2.2)])
     signal /= signal[hm.WHITE]

@@ -141,8 +141,9 @@ def smoothed(mask: NDArray[np.bool_], sigma: float) -> Field:
     return Field(ndimage.gaussian_filter(mask.astype(np.float32), sigma, truncate=2.0))
 
 
-def distance_from(mask: NDArray[np.bool_], block: int = 2) -> Field:
-    """Millimetres from a mask of 1 mm voxels, in blocks; infinite if it is empty."""
+def distance_from(mask: NDArray[np.bool_]) -> Field:
+    """Millimetres from a mask of 1 mm voxels, in blocks of 2; infinite if it is empty."""
+    block = 2
     pads = [(0, -n % block) for n in mask.shape]
     x, y, z = (n // block for n in np.pad(mask, pads).shape)
     coarse = np.pad(mask, pads).reshape(x, block, y, block, z, block).any(axis=(1, 3, 5))

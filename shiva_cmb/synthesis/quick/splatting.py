@@ -21,7 +21,7 @@ _GAP_MM = 1.0
 
 
 def fill_tubes(
-    tubes: Sequence[Tube], grid: Grid, b0_direction: ArrayLike, radius_scale: float = 1.0
+    tubes: Sequence[Tube], grid: Grid, b0_direction: ArrayLike
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What tubes fill of each voxel, and how they lie to the main field.
 
@@ -32,7 +32,6 @@ def fill_tubes(
         tubes: the shapes.
         grid: any: thick, oblique, or smaller than the tubes.
         b0_direction: of the main field in world axes, shape (3,), of any length but 0.
-        radius_scale: all radii are multiplied by this.
 
     Returns:
         The filled share of each voxel, 0 to 1; and the same times the mean of `cos(theta)^2 - 1/3`, theta
@@ -45,7 +44,7 @@ def fill_tubes(
         field = np.asarray(b0_direction, dtype=np.float64)
         field = field / np.linalg.norm(field)
         step = min(grid.spacing_mm) / SAMPLES_PER_VOXEL
-        discs = _discs(tubes, step, radius_scale)
+        discs = _discs(tubes, step)
         for first, end in _chunks(discs.parts):
             some = discs.some(first, end)
             index, disc = _voxels(some, grid)
@@ -77,7 +76,7 @@ class _Discs:
         return _Discs(*(getattr(self, field.name)[first:end] for field in fields(self)))
 
 
-def _discs(tubes: Sequence[Tube], step: float, radius_scale: float) -> _Discs:
+def _discs(tubes: Sequence[Tube], step: float) -> _Discs:
     """Tubes cut into discs about `step` mm thick, with parts about as wide."""
     points = np.concatenate([tube.points_mm for tube in tubes])
     radii = np.concatenate([tube.radii_mm for tube in tubes])
@@ -100,8 +99,8 @@ def _discs(tubes: Sequence[Tube], step: float, radius_scale: float) -> _Discs:
     centres = points[piece] + along[:, None] * pieces[piece]
     # of the area, so that a taper keeps its volume
     area = radii[piece] ** 2 + along * (radii[piece + 1] ** 2 - radii[piece] ** 2)
-    parts = np.maximum(np.ceil(np.pi * area * (radius_scale / step) ** 2), LEAST_ACROSS).astype(np.intp)
-    return _Discs(centres, tangents[piece], radius_scale * np.sqrt(area), thickness, parts)
+    parts = np.maximum(np.ceil(np.pi * area * (1 / step) ** 2), LEAST_ACROSS).astype(np.intp)
+    return _Discs(centres, tangents[piece], np.sqrt(area), thickness, parts)
 
 
 def _chunks(parts: NDArray[np.intp]) -> Iterator[tuple[int, int]]:

@@ -1,8 +1,12 @@
 """What tissues look like to a gradient echo: density, relaxation and susceptibility, with their spread.
 
-Rounded from the literature, at 1.5 and 3 T: T1 after Stanisz 2005 and Rooney 2007; T2* after Peters 2007
-and Siemonsen 2008; iron in deep nuclei after Hallgren 1958 and Langkammer 2010; susceptibility after
-Duyn 2017 and Schenck 1996. A generator needs their order and spread, not their last digit.
+Rounded from the literature, at 1.5 and 3 T: density after Oros-Peusquens 2019 (69 % of water in white, 84 %
+in grey matter); T1 of white matter and cortex near Rooney 2007 (methods differ: 0.6 to 1.1 s in white matter
+at 3 T, Asslaender 2024; samples of Stanisz 2005 have longer ones), of muscle after Stanisz 2005, of blood at
+3 T after Lu 2004; T2* after Peters 2007, and Siemonsen 2008 with age; iron in deep nuclei after Hallgren 1958
+and Langkammer 2010; susceptibility after Duyn 2017, Marques 2021 (deep nuclei), Buch 2015 (bone) and Schenck
+1996 (air). Assumed: whatever is outside of the brain but muscle's T1, blood, and the susceptibility of bone
+and air. A generator needs their order and spread, not their last digit.
 """
 
 from dataclasses import dataclass
@@ -13,9 +17,9 @@ from numpy.typing import NDArray
 from shiva_cmb.synthesis import head_map as heads
 
 IRON_SPREAD = (0.6, 2.0)
-"""How much more or less iron than in a middle-aged brain the deep nuclei hold."""
+"""How much more or less iron than in a middle-aged brain the deep nuclei hold; assumed."""
 SPREAD = 0.07
-"""Of each tissue's density and relaxation from head to head, relative."""
+"""Of each tissue's density and relaxation from head to head, relative; assumed."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class TissueFacts:
     r2s: tuple[float, float]
     """R2* in 1/s at 0 T (by extrapolation), and its growth per tesla."""
     chi_ppm: float = 0.0
-    """Susceptibility against water."""
+    """Susceptibility against water; of veins see `venous_ppm`."""
     iron_r2s: float = 0.0
     """R2* per tesla that iron adds at middle age."""
     iron_ppm: float = 0.0
@@ -54,7 +58,7 @@ FACTS: dict[int, TissueFacts] = {
     heads.CEREBELLAR_WHITE: TissueFacts(0.70, (650, 900), (11.0, 2.5), -0.02, 0.6, 0.01),
     heads.CEREBELLAR_CORTEX: TissueFacts(0.82, (1000, 1350), (9.0, 2.4), 0.0, 0.4, 0.01),
     heads.ARTERY: TissueFacts(0.85, (1400, 1650), (9.0, 3.5), -0.01),
-    heads.VEIN: TissueFacts(0.85, (1400, 1600), (5.0, 14.0), 0.40),
+    heads.VEIN: TissueFacts(0.85, (1400, 1600), (5.0, 14.0)),
     heads.EYE: TissueFacts(0.98, (3500, 4000), (3.0, 1.0)),
     heads.SOFT: TissueFacts(0.80, (500, 600), (22.0, 5.0), 0.2),
     heads.MUSCLE: TissueFacts(0.75, (950, 1300), (25.0, 4.0)),
@@ -65,7 +69,11 @@ FACTS: dict[int, TissueFacts] = {
     heads.MARROW: TissueFacts(0.70, (300, 380), (40.0, 15.0), 0.3),
     heads.NERVE: TissueFacts(0.75, (800, 1050), (12.0, 3.0)),
 }
-"""By the numbers of `head_map.TISSUE_NAMES`."""
+"""By the numbers of `head_map.TISSUE_NAMES`.
+
+R2* of veins is that of Zhao 2007 at 3 T; it grows faster than linearly with the field (Thulborn 1982), so
+at 1.5 T it is on the high side. The dentate nuclei have no label and so none of their iron.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +116,15 @@ def draw_tissues(rng: np.random.Generator, field_t: float) -> TissueTables:
         columns[1].append((low + (high - low) * along) * t1)
         columns[2].append((fact.r2s[0] + (fact.r2s[1] + fact.iron_r2s * own_iron) * field_t) * r2s)
         columns[3].append(fact.chi_ppm + fact.iron_ppm * own_iron)
-    # veins hold more or less oxygen: 55 to 75 % saturated, haematocrit 0.35 to 0.48 (Weisskoff 1992)
     columns[3][heads.VEIN] = venous_ppm(rng)
     return TissueTables(*(np.array(column, np.float32) for column in columns))
 
 
 def venous_ppm(rng: np.random.Generator) -> float:
-    """Susceptibility of venous blood against tissue (SI): 3.39 ppm x haematocrit x (1 - saturation)."""
+    """Susceptibility of venous blood against tissue (SI): 3.39 ppm x haematocrit x (1 - saturation).
+
+    3.39 is 4 pi times 0.27 (Spees 2001; 0.273 in Jain 2012; the 0.18 of Weisskoff 1992 is held to be too
+    low). Veins hold more or less oxygen: 55 to 75 % saturated (65 +- 5 % in Krishnamurthy 2014), haematocrit
+    0.35 to 0.48 (assumed: that of adults). Oxygenated blood's own diamagnetism (Jain 2012) is left out.
+    """
     return 3.39 * rng.uniform(0.35, 0.48) * (1 - rng.uniform(0.55, 0.75))

@@ -153,13 +153,6 @@ def cortical(rng: np.random.Generator, places: Places, count: int) -> list[Cours
 def medullary(rng: np.random.Generator, places: Places, count: int) -> list[Course]:
     """From the ventricles through the white matter, in groups whose members run side by side."""
     white = places.of(hm.WHITE)
-
-    def open_between(p: Array, low: float, high: float) -> NDArray[np.bool_]:
-        """So far from the ventricles, with white matter ahead."""
-        ahead = unit(places.to_ventricles.uphill(p))
-        clear = within(white, p + 6 * ahead) & within(white, p + 12 * ahead)
-        return clear & _between(places.to_ventricles.at(p), low, high)
-
     starts = np.concatenate(
         [
             places.pick(

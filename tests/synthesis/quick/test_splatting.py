@@ -78,11 +78,8 @@ def test_overlaps_count_once_and_what_leaves_the_grid_is_cut() -> None:
     assert 0 < long.sum() < np.pi * 0.25 * 40
 
 
-def test_radii_scale_and_nothing_fills_nothing() -> None:
+def test_nothing_fills_nothing() -> None:
     grid = grid_around((0.8, 0.8, 1.6), (0.1, 0.0), 20.0)
-    thin, _ = fill_tubes([straight(0.4, 10.0, (1, 2, 3))], grid, Z)
-    thick, _ = fill_tubes([straight(0.4, 10.0, (1, 2, 3))], grid, Z, radius_scale=1.5)
-    assert thick.sum() / thin.sum() == pytest.approx(2.25, rel=0.03)
     empty, oriented = fill_tubes([], grid, Z)
     assert empty.shape == oriented.shape == grid.shape
     assert empty.dtype == oriented.dtype == np.float32
