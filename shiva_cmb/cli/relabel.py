@@ -24,6 +24,15 @@ def relabel(
         Path | None,
         typer.Option("-b", "--mask", "--brainmask", help="Brain mask, to drop what lies outside."),
     ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            "--regions",
+            help="Map of regions, such as FreeSurfer's or SynthSeg's. Default: region and side as the "
+            "prediction's own table beside the map has them at the same place.",
+        ),
+    ] = None,
+    region_names: options.RegionNames = None,
     json: options.Json = False,
 ) -> None:
     """Find lesions again in a probability map, by other thresholds, without the network.
@@ -31,6 +40,7 @@ def relabel(
     What is not given is as in NAME_provenance.json beside the map. Writes NAME_labels.nii.gz,
     NAME_lesions.tsv and NAME_provenance.json.
     """
+    from shiva_cmb.anatomy.regions import read_region_names
     from shiva_cmb.prediction import criteria_beside, save_relabelled
     from shiva_cmb.prediction import relabel as run
 
@@ -42,9 +52,11 @@ def relabel(
         min_volume_mm3=min_volume_mm3,
         connectivity=connectivity,
     )
+    names = None if region_names is None else read_region_names(region_names)
+    inputs = {"image": image, "mask": mask, "regions": regions}
     with showing_steps(probability.name, json):
-        found = run(probability, criteria, image=image, mask=mask, note=print_note)
-        others = [path for path in (image, mask) if path is not None]
+        found = run(probability, criteria, **inputs, region_names=names, note=print_note)
+        others = {kind: path for kind, path in inputs.items() if path is not None}
         written = save_relabelled(found, probability, criteria, output, others)
     if json:
         files = {kind: str(path) for kind, path in written.items()}

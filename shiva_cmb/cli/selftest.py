@@ -53,7 +53,7 @@ def selftest(
     from shiva_cmb.selftest import SelfTestSettings, run_selftest
     from shiva_cmb.synthesis.bleeds.implant import ScannerSettings
 
-    settings = SelfTestSettings(bleeds, repeats, diameter_mm, seed)
+    settings = SelfTestSettings(bleeds, repeats, diameter_mm, seed, volume, images)
     scanner = ScannerSettings(te_ms, field_t, phase_mask)
     if images and output is None:
         raise UsageError("--images: say with -o where to write them")
@@ -70,10 +70,8 @@ def selftest(
             scan,
             model=ensemble,
             mask=mask,
-            index=volume,
             settings=settings,
             scanner=scanner,
-            keep_images=images,
             on_step=on_step,
             note=print_note,
         )

@@ -1,9 +1,11 @@
 """The main job: native images in, lesions in the same space out."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,82 +72,110 @@ def predict(
         ImageError: if an image or mask cannot be used.
         ModelError: if the model cannot be used.
     """
-    settings = settings or PredictionSettings()
-    step = on_step or (lambda name: None)
-    clock = _Clock()
-    step("loading the model")
-    ensemble = model if isinstance(model, Ensemble) else load_ensemble(model, note=note)
+    settings, steps = settings or PredictionSettings(), _Steps(on_step)
+    with steps("loading the model", "load_model_s"):
+        ensemble = model if isinstance(model, Ensemble) else load_ensemble(model, note=note)
     notes = list(ensemble.notes)  # what was assumed of the model matters to every result
 
     def say(line: str) -> None:
         notes.append(line)
         note(line)
 
-    clock.lap("load_model_s")
-    step("reading")
-    subject = read_subject(image, mask, index=settings.volume_index, note=say)
+    with steps("reading", "read_s"):
+        subject = read_subject(image, mask, index=settings.volume_index, note=say)
+        _require_channels(subject, ensemble)
+    plan = _plan(settings, ensemble)
+    model_space, probability, found = _search(subject, ensemble, plan, steps, say)
+    with steps("naming regions", "regions_s"):
+        region_map = _regions(subject, regions, found, settings, say)
+        found = with_places(found, region_map)
+    record = _record(subject, ensemble, plan, model_space.chain, found, region_map)
+    record |= {"notes": notes, "seconds": steps.seconds}
+    brain = Volume(subject.brain.astype(np.uint8), subject.grid.affine)
+    return Prediction(
+        probability, found.labels, found.table, model_space, record, tuple(notes), brain, region_map.volume
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one prediction goes by: what the user asked for, else what the bundle says."""
+
+    preprocessing: Preprocessing
+    criteria: LesionCriteria
+    averaging: AveragingName
+
+
+def _plan(settings: PredictionSettings, ensemble: Ensemble) -> _Plan:
+    part = ensemble.part
+    return _Plan(
+        settings.preprocessing or part.preprocessing_settings(),
+        settings.criteria or part.lesion_criteria(),
+        settings.averaging or part.averaging,
+    )
+
+
+def _require_channels(subject: Subject, ensemble: Ensemble) -> None:
     expected = len(ensemble.part.channels)
     if len(subject.channels) != expected:
         named = ", ".join(ensemble.part.channels)
         raise ImageError(
             f"the model takes {expected} channel(s) ({named}), {len(subject.channels)} were given"
         )
-    clock.lap("read_s")
-    step("preparing")
-    preprocessing = settings.preprocessing or ensemble.part.preprocessing_settings()
-    inputs = on_model_grid(subject, preprocessing, say)
-    clock.lap("prepare_s")
-    step("running the networks")
-    criteria = settings.criteria or ensemble.part.lesion_criteria()
-    averaging = settings.averaging or ensemble.part.averaging
-    maps = _run(ensemble, inputs, subject, averaging, criteria.threshold)
-    clock.lap("networks_s")
-    step("finding lesions")
-    chain = inputs[0].chain
-    model_space, probability, found = _find(subject, inputs[0], maps, criteria, say)
-    clock.lap("lesions_s")
-    step("naming regions")
-    region_map = RegionMap()
+
+
+def _search(
+    subject: Subject, ensemble: Ensemble, plan: _Plan, steps: "_Steps", note: Note
+) -> tuple[ModelSpace, Volume, FoundLesions]:
+    """From images to lesions: to the model grid, through the networks, and back."""
+    with steps("preparing", "prepare_s"):
+        inputs = on_model_grid(subject, plan.preprocessing, note)
+    with steps("running the networks", "networks_s"):
+        maps = _run(ensemble, inputs, subject, plan)
+    with steps("finding lesions", "lesions_s"):
+        return _find(subject, inputs[0], maps, plan.criteria, note)
+
+
+def _regions(
+    subject: Subject,
+    given: ImageLike | None,
+    found: FoundLesions,
+    settings: PredictionSettings,
+    note: Note,
+) -> RegionMap:
     # the network is not asked for the sake of an empty table
-    if settings.places and (len(found.table) or regions is not None or subject.anatomy is not None):
-        region_map = find_regions(subject, regions, settings.region_names, say)
-        found = with_places(found, region_map)
-    clock.lap("regions_s")
+    if settings.places and (len(found.table) or given is not None or subject.anatomy is not None):
+        return find_regions(subject, given, settings.region_names, note)
+    return RegionMap()
+
+
+def _record(
+    subject: Subject,
+    ensemble: Ensemble,
+    plan: _Plan,
+    chain: SpatialChain,
+    found: FoundLesions,
+    regions: RegionMap,
+) -> dict[str, Any]:
+    """Provenance, but for the notes and times that come last."""
     record = provenance.describe(
         subject,
-        provenance.describe_model(ensemble, averaging),
-        preprocessing,
+        provenance.describe_model(ensemble, plan.averaging),
+        plan.preprocessing,
         chain,
-        provenance.describe_lesions(criteria, found),
+        provenance.describe_lesions(plan.criteria, found),
     )
-    record["inputs"]["regions"] = provenance.describe_file(region_map.source)
-    record |= {"anatomy": provenance.describe_anatomy(subject), "notes": notes, "seconds": clock.laps}
-    brain = Volume(subject.brain.astype(np.uint8), subject.grid.affine)
-    return Prediction(
-        probability,
-        found.labels,
-        found.table,
-        model_space,
-        record,
-        tuple(notes),
-        brain,
-        region_map.volume,
-    )
+    record["inputs"]["regions"] = provenance.describe_file(regions.source)
+    return record | {"anatomy": provenance.describe_anatomy(subject)}
 
 
-def _run(
-    ensemble: Ensemble,
-    inputs: Sequence[ModelInput],
-    subject: Subject,
-    averaging: AveragingName,
-    threshold: float,
-) -> EnsembleMaps:
+def _run(ensemble: Ensemble, inputs: Sequence[ModelInput], subject: Subject, plan: _Plan) -> EnsembleMaps:
     mask: NDArray[np.float32] | None = None
     # a network trained on masked images needs a mask; elsewhere an estimated one must not cut the map
-    if inputs[0].brain is not None and (subject.mask is not None or AVERAGING[averaging].mask_input):
+    if inputs[0].brain is not None and (subject.mask is not None or AVERAGING[plan.averaging].mask_input):
         mask = inputs[0].brain.astype(np.float32)
     channels = np.stack([item.image.data for item in inputs], axis=-1)
-    return ensemble.predict(channels, mask, averaging=averaging, threshold=threshold)
+    return ensemble.predict(channels, mask, averaging=plan.averaging, threshold=plan.criteria.threshold)
 
 
 def _find(
@@ -218,14 +248,17 @@ def lesions_without_counterpart(on_model_grid: FoundLesions, native: FoundLesion
     return len(on_model_grid.table) - len(np.unique(numbers[hit]))
 
 
-class _Clock:
-    """Seconds spent in each step."""
+class _Steps:
+    """Tells the name of each step as it starts, and keeps how long it took."""
 
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
+    def __init__(self, on_step: OnStep | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_step = on_step
 
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = round(now - self._last, 3)
-        self._last = now
+    @contextmanager
+    def __call__(self, name: str, key: str) -> Iterator[None]:
+        if self._on_step is not None:
+            self._on_step(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[key] = round(time.perf_counter() - start, 3)

@@ -33,7 +33,7 @@ class RegionMap:
 def find_regions(
     subject: Subject, given: ImageLike | None, names: Mapping[int, Place] | None, note: Note
 ) -> RegionMap:
-    """The user's map if there is one, else the anatomy network's.
+    """The user's map if there is one (`given_regions`), else the anatomy network's.
 
     Args:
         subject: image and mask.
@@ -45,15 +45,7 @@ def find_regions(
         ImageError: if the user's map cannot be used.
     """
     if given is not None:
-        names = FREESURFER if names is None else names
-        name = volume_name(given)
-        volume = read_image(given, index=None, note=note)
-        if not np.isin(np.unique(np.rint(volume.data)), list(names)).any():
-            raise ImageError(
-                f"{name}: none of its values is a known region: give FreeSurfer's or SynthSeg's labels, or a "
-                "table of what the values mean"
-            )
-        return RegionMap(volume, names, name)
+        return given_regions(given, names, note)
     if subject.anatomy is not None:
         return _coarse(subject, subject.anatomy.regions)
     if float(subject.brain.sum()) * subject.grid.voxel_volume_mm3 / 1000 < LEAST_FOUND_CM3:
@@ -69,6 +61,28 @@ def find_regions(
             source=f"none: the anatomy network found another brain than the mask (Dice {dice:.2f})"
         )
     return _coarse(subject, anatomy.regions)
+
+
+def given_regions(given: ImageLike, names: Mapping[int, Place] | None, note: Note) -> RegionMap:
+    """The user's map of regions.
+
+    Args:
+        given: on any grid in the image's space.
+        names: what its values mean; FreeSurfer's if left out.
+        note: told of repairs.
+
+    Raises:
+        ImageError: if it cannot be read, or none of its values has a name.
+    """
+    names = FREESURFER if names is None else names
+    name = volume_name(given)
+    volume = read_image(given, index=None, note=note)
+    if not np.isin(np.unique(np.rint(volume.data)), list(names)).any():
+        raise ImageError(
+            f"{name}: none of its values is a known region: give FreeSurfer's or SynthSeg's labels, or a "
+            "table of what the values mean"
+        )
+    return RegionMap(volume, names, name)
 
 
 def with_places(found: FoundLesions, regions: RegionMap) -> FoundLesions:

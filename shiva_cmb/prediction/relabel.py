@@ -1,19 +1,20 @@
 """Lesions of a probability map that is there already, by other criteria, without the network."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shiva_cmb.ensemble.checksums import sha256_of
+from shiva_cmb.anatomy.regions import Place
 from shiva_cmb.errors import NOT_CLINICAL, DataError, ImageError, Note, UsageError, warn_user
 from shiva_cmb.files import replacing, require_not_inputs, write_json
 from shiva_cmb.imaging import align_image, align_mask, binary_mask, check_image, read_volume, write_volume
-from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
-from shiva_cmb.prediction.provenance import describe_lesions, describe_software
+from shiva_cmb.lesions import FoundLesions, LesionCriteria, LesionTable, find_lesions
+from shiva_cmb.prediction.provenance import describe_file, describe_lesions, describe_software
+from shiva_cmb.prediction.regions import RegionMap, given_regions, with_places
 from shiva_cmb.prediction.result import make_folder
 
 
@@ -23,19 +24,27 @@ def relabel(
     *,
     image: str | Path | None = None,
     mask: str | Path | None = None,
+    regions: str | Path | None = None,
+    region_names: Mapping[int, Place] | None = None,
     note: Note = warn_user,
 ) -> FoundLesions:
     """Threshold, label and measure a saved probability map again.
+
+    Without a map of regions, lesions have the region and side that the prediction's own files beside the map
+    (`NAME_labels.nii.gz`, `NAME_lesions.tsv`) give at their place, or nearest to it within 5 mm.
 
     Args:
         probability: NIfTI map in [0, 1].
         criteria: what counts as a lesion.
         image: the scan, for the contrast of lesions; resampled if its grid differs.
         mask: brain mask; lesions outside of it are dropped.
-        note: told what was resampled.
+        regions: map of regions on any grid, such as FreeSurfer's or SynthSeg's.
+        region_names: what its values mean; FreeSurfer's if left out.
+        note: told what was resampled, and how many lesions have no region.
 
     Raises:
         ImageError: if a file cannot be used, or the map leaves [0, 1].
+        DataError: if the prediction's table cannot be read.
     """
     volume = read_volume(probability, note=note)
     if not np.isfinite(volume.data).all():
@@ -52,7 +61,10 @@ def relabel(
     else:
         values = align_mask(read_volume(mask, note=note), volume.grid, str(mask), note)
         brain = binary_mask(values, str(mask))
-    return find_lesions(volume, criteria, image=scan, brain=brain)
+    found = find_lesions(volume, criteria, image=scan, brain=brain)
+    if regions is not None:
+        return with_places(found, given_regions(regions, region_names, note))
+    return _with_earlier_places(found, Path(probability), note)
 
 
 def save_relabelled(
@@ -60,7 +72,7 @@ def save_relabelled(
     probability: str | Path,
     criteria: LesionCriteria,
     folder: str | Path,
-    others: Sequence[Path] = (),
+    others: Mapping[str, Path] | None = None,
 ) -> dict[str, Path]:
     """Write `NAME_labels.nii.gz`, `NAME_lesions.tsv` and `NAME_provenance.json` for `NAME_prob.nii.gz`.
 
@@ -71,25 +83,25 @@ def save_relabelled(
         probability: the map it was made from.
         criteria: what counted as a lesion.
         folder: made if it is missing.
-        others: further files it was made from, which must not be overwritten.
+        others: further files it was made from, by what they are; they are recorded and never overwritten.
 
     Raises:
         OutputError: if something cannot be written; then nothing is.
         UsageError: if a file it was made from would be overwritten.
         DataError: if the prediction's own provenance cannot be read.
     """
-    probability, folder = Path(probability), make_folder(folder)
-    name = image_name(probability).removesuffix("_prob")
+    probability, folder, others = Path(probability), make_folder(folder), others or {}
+    name = _name(probability)
     written = {
         "labels": folder / f"{name}_labels.nii.gz",
         "lesions": folder / f"{name}_lesions.tsv",
         "provenance": folder / f"{name}_provenance.json",
     }
-    require_not_inputs(written.values(), [probability, *others])
-    record = _earlier_record(probability.with_name(f"{name}_provenance.json"))
+    require_not_inputs(written.values(), [probability, *others.values()])
+    record = _earlier_record(_beside(probability, "provenance.json"))
     record["relabel"] = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "probability": {"source": str(probability.absolute()), "sha256": sha256_of(probability)},
+        **{kind: describe_file(str(path)) for kind, path in {"probability": probability, **others}.items()},
         **describe_lesions(criteria, found),
         "software": describe_software(),
     }
@@ -106,8 +118,7 @@ def criteria_beside(probability: str | Path) -> LesionCriteria:
     Raises:
         DataError: if the provenance cannot be read.
     """
-    path = Path(probability)
-    beside = path.with_name(f"{image_name(path).removesuffix('_prob')}_provenance.json")
+    beside = _beside(Path(probability), "provenance.json")
     saved = _earlier_record(beside).get("criteria", {})
     try:
         return LesionCriteria(**saved)
@@ -118,6 +129,36 @@ def criteria_beside(probability: str | Path) -> LesionCriteria:
 def image_name(path: str | Path) -> str:
     """A file's name without `.nii` or `.nii.gz`."""
     return Path(path).name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _name(probability: Path) -> str:
+    return image_name(probability).removesuffix("_prob")
+
+
+def _beside(probability: Path, ending: str) -> Path:
+    """Another file of the prediction that a map belongs to."""
+    return probability.with_name(f"{_name(probability)}_{ending}")
+
+
+def _with_earlier_places(found: FoundLesions, probability: Path, note: Note) -> FoundLesions:
+    """Region and side as the prediction's lesions have them at the same place."""
+    labels, table = _beside(probability, "labels.nii.gz"), _beside(probability, "lesions.tsv")
+    if not (labels.is_file() and table.is_file()):
+        return found
+    names = {
+        lesion.lesion: Place(lesion.region, lesion.side)  # type: ignore[arg-type]
+        for lesion in LesionTable.read_tsv(table)
+        if lesion.region is not None
+    }
+    if not names:
+        return found
+    found = with_places(found, RegionMap(read_volume(labels, note=note), names))
+    unknown = sum(lesion.region is None for lesion in found.table)
+    if unknown:
+        note(
+            f"{unknown} lesion(s) have no region: {table.name} has none at their place, give a map of regions"
+        )
+    return found
 
 
 def _earlier_record(path: Path) -> dict[str, Any]:

@@ -38,6 +38,10 @@ class SelfTestSettings:
     """Smallest and largest visible diameter at 3 T and 20 ms, evenly on a log scale: every size is tried."""
     seed: int = 0
     """Of places and sizes."""
+    volume_index: int | None = None
+    """Which volume of a file that holds several, from 0."""
+    keep_images: bool = False
+    """Keep the copies in the result, to be looked at."""
 
     def __post_init__(self) -> None:
         if self.bleeds < 1 or self.repeats < 1:

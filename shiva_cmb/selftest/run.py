@@ -1,6 +1,7 @@
 """Implant, predict, compare, as often as wanted."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from shiva_cmb.ensemble import Ensemble, load_ensemble
 from shiva_cmb.errors import Note, warn_user
 from shiva_cmb.evaluation import lesions_of_labels, match_lesions
 from shiva_cmb.imaging import Volume
-from shiva_cmb.prediction import PredictionSettings, predict
+from shiva_cmb.prediction import Prediction, PredictionSettings, predict
 from shiva_cmb.prediction.inputs import ImageLike, read_subject
 from shiva_cmb.prediction.regions import find_regions
 from shiva_cmb.selftest.result import ImplantedBleed, SelfTest, SelfTestSettings
@@ -28,10 +29,8 @@ def run_selftest(
     *,
     model: Ensemble | str | Path | Sequence[str | Path] | None = None,
     mask: ImageLike | None = None,
-    index: int | None = None,
     settings: SelfTestSettings | None = None,
     scanner: ScannerSettings | None = None,
-    keep_images: bool = False,
     on_step: Callable[[str], None] | None = None,
     note: Note = warn_user,
 ) -> SelfTest:
@@ -43,10 +42,8 @@ def run_selftest(
         scan: native SWI or T2*.
         model: as for `predict`; the bundled ensemble if left out.
         mask: brain mask; None: the brain is found on the scan.
-        index: which volume of a file that holds several, from 0.
         settings: how many bleeds of which sizes, how often.
         scanner: how the scan was made; a SWI of 3 T and 20 ms if left out.
-        keep_images: keep the copies in the result, to be looked at.
         on_step: told the name of each step.
         note: told of everything repaired, guessed or left out.
 
@@ -66,44 +63,72 @@ def run_selftest(
     step("loading the model")
     ensemble = model if isinstance(model, Ensemble) else load_ensemble(model, note=say)
     step("the untouched scan")
-    subject = read_subject(scan, mask, index=index, note=say)
-    image = subject.channels[0]
-    brain_mask = None if subject.mask is None else image.with_data(subject.mask)
-    before = predict(image, model=ensemble, mask=brain_mask, settings=_WITHOUT_PLACES, note=say)
-    regions = find_regions(subject, None, None, say)
-    if regions.volume is None:
-        say(f"regions are not known ({regions.source}): bleeds are implanted anywhere in the brain")
-    places = None if regions.volume is None else regions.volume.data
-    allowed = subject.brain & ~_near(before.labels, KEPT_AWAY_MM)
-    wanted = BleedSettings(
-        lesion_free_share=0,
-        bleed_count=(settings.bleeds, settings.bleeds),
-        bleed_diameter_mm=settings.diameter_mm,
-    )
+    untouched = _untouched(scan, mask, ensemble, settings, say)
     bleeds: list[ImplantedBleed] = []
     copies: list[Implanted] = []
     false_alarms = 0
     for repeat in range(1, settings.repeats + 1):
         step(f"copy {repeat} of {settings.repeats}")
-        rng = np.random.default_rng([settings.seed, repeat])
-        copy = implant(rng, image, allowed, places, wanted, scanner)
-        if len(copy.bleeds) < settings.bleeds:
-            say(f"only {len(copy.bleeds)} of {settings.bleeds} bleeds found a place in copy {repeat}")
-        after = predict(copy.image, model=ensemble, mask=brain_mask, settings=_WITHOUT_PLACES, note=say)
-        found, false = _judge(copy, before.labels, after.labels)
+        copy = _copy(repeat, untouched, settings, scanner, say)
+        after = _predict(copy.image, untouched.mask, ensemble, say)
+        found, false = _judge(copy, untouched.found.labels, after.labels)
         bleeds += [ImplantedBleed(repeat, bleed, bleed.bleed in found) for bleed in copy.bleeds]
         false_alarms += false
-        copies += [copy] if keep_images else []
-    return SelfTest(
-        tuple(bleeds),
-        len(before.lesions),
-        false_alarms,
-        tuple(copies),
-        settings,
-        scanner,
-        subject.sources[0],
-        tuple(notes),
+        copies += [copy] if settings.keep_images else []
+    how = (settings, scanner, untouched.source, tuple(notes))
+    return SelfTest(tuple(bleeds), len(untouched.found.lesions), false_alarms, tuple(copies), *how)
+
+
+@dataclass(frozen=True, eq=False)
+class _Untouched:
+    """The scan as it is."""
+
+    image: Volume
+    mask: Volume | None
+    """The user's; None where it was estimated."""
+    source: str
+    """Where the scan came from."""
+    found: Prediction
+    """What the model finds on it."""
+    regions: NDArray[np.uint8] | None
+    """On the image's grid; None where they are not known."""
+    allowed: NDArray[np.bool_]
+    """Where bleeds may be implanted."""
+
+
+def _untouched(
+    scan: ImageLike, mask: ImageLike | None, ensemble: Ensemble, settings: SelfTestSettings, note: Note
+) -> _Untouched:
+    subject = read_subject(scan, mask, index=settings.volume_index, note=note)
+    image = subject.channels[0]
+    brain_mask = None if subject.mask is None else image.with_data(subject.mask)
+    found = _predict(image, brain_mask, ensemble, note)
+    regions = find_regions(subject, None, None, note)
+    if regions.volume is None:
+        note(f"regions are not known ({regions.source}): bleeds are implanted anywhere in the brain")
+    places = None if regions.volume is None else regions.volume.data
+    allowed = subject.brain & ~_near(found.labels, KEPT_AWAY_MM)
+    return _Untouched(image, brain_mask, subject.sources[0], found, places, allowed)
+
+
+def _predict(image: Volume, mask: Volume | None, ensemble: Ensemble, note: Note) -> Prediction:
+    return predict(image, model=ensemble, mask=mask, settings=_WITHOUT_PLACES, note=note)
+
+
+def _copy(
+    repeat: int, scan: _Untouched, settings: SelfTestSettings, scanner: ScannerSettings, note: Note
+) -> Implanted:
+    """The scan with bleeds in it, others for each repeat."""
+    wanted = BleedSettings(
+        lesion_free_share=0,
+        bleed_count=(settings.bleeds, settings.bleeds),
+        bleed_diameter_mm=settings.diameter_mm,
     )
+    rng = np.random.default_rng([settings.seed, repeat])
+    copy = implant(rng, scan.image, scan.allowed, scan.regions, wanted, scanner)
+    if len(copy.bleeds) < settings.bleeds:
+        note(f"only {len(copy.bleeds)} of {settings.bleeds} bleeds found a place in copy {repeat}")
+    return copy
 
 
 def _near(labels: Volume, distance_mm: float) -> NDArray[np.bool_]:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,22 @@ import pytest
 from shiva_cmb.ensemble import Bundle
 from shiva_cmb.errors import DataError, ImageError
 from shiva_cmb.imaging import Volume, read_volume, write_volume
-from shiva_cmb.lesions import LesionCriteria
+from shiva_cmb.lesions import LesionCriteria, LesionTable, find_lesions
 from shiva_cmb.prediction import criteria_beside, predict, relabel, save_relabelled
+
+
+def half_found(folder: Path) -> Path:
+    """A saved probability map with two lesions, of which the table beside it has the first, and its place."""
+    data = np.zeros((20, 20, 20), np.float32)
+    data[3:6, 3:6, 3:6], data[14:17, 14:17, 14:17] = 0.9, 0.5
+    path = folder / "swi_prob.nii.gz"
+    write_volume(Volume(data, np.eye(4)), path)
+    found = find_lesions(Volume(data, np.eye(4)), LesionCriteria(threshold=0.7))
+    assert len(found.table) == 1
+    write_volume(found.labels, folder / "swi_labels.nii.gz")
+    here = replace(found.table[0], region="infratentorial", side="midline")
+    LesionTable((here,)).write_tsv(folder / "swi_lesions.tsv")
+    return path
 
 
 def _quiet(line: str) -> None:
@@ -45,6 +60,21 @@ def test_saving_keeps_the_predictions_own_record(predicted: Path, tmp_path: Path
     assert record["criteria"]["threshold"] == 0.5
     assert record["relabel"]["criteria"]["threshold"] == 0.9
     assert record["model"]["folds"]
+
+
+def test_lesions_keep_their_region_and_new_ones_are_said(tmp_path: Path) -> None:
+    path, notes = half_found(tmp_path), []
+    found = relabel(path, LesionCriteria(threshold=0.4), note=notes.append)
+    places = [(lesion.region, lesion.side) for lesion in found.table]
+    assert places == [("infratentorial", "midline"), (None, None)]
+    assert any(line.startswith("1 lesion(s) have no region") for line in notes)
+
+
+def test_a_map_by_itself_has_no_regions(tmp_path: Path) -> None:
+    path = half_found(tmp_path)
+    path.with_name("swi_lesions.tsv").unlink()
+    (lesion,) = relabel(path, LesionCriteria(threshold=0.8), note=_quiet).table
+    assert (lesion.region, lesion.side) == (None, None)
 
 
 def test_a_map_that_is_no_probability_is_refused(tmp_path: Path) -> None:

@@ -49,10 +49,10 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_detector_of_dots_finds_large_bleeds_and_what_was_there_does_not_count(
     scan: tuple[Path, Path], dot_bundle: Bundle, tmp_path: Path
 ) -> None:
-    settings = SelfTestSettings(bleeds=5, repeats=2, diameter_mm=(4.5, 6.0))
+    settings = SelfTestSettings(bleeds=5, repeats=2, diameter_mm=(4.5, 6.0), keep_images=True)
     notes: list[str] = []
     result = run_selftest(
-        scan[0], model=dot_bundle.folder, mask=scan[1], settings=settings, keep_images=True, note=notes.append
+        scan[0], model=dot_bundle.folder, mask=scan[1], settings=settings, note=notes.append
     )
     assert result.untouched_lesions == 1
     assert result.false_alarms == 0
