@@ -14,6 +14,8 @@ from shiva_cmb.imaging import Volume
 from shiva_cmb.lesions import FoundLesions, LesionTable
 from shiva_cmb.prediction.inputs import ESTIMATED, ImageLike, Subject, read_image, volume_name
 
+LARGEST_COARSE = 7
+"""Value of the maps that `predict` writes itself, the fluid's. FreeSurfer's right half has values from 41."""
 LEAST_COMMON = 0.7
 """Dice of the user's mask and the network's from which the network's regions are believed."""
 
@@ -38,7 +40,7 @@ def find_regions(
     Args:
         subject: image and mask.
         given: the user's map of regions, on any grid in the image's space.
-        names: what its values mean; FreeSurfer's if left out.
+        names: what its values mean; if left out, see `given_regions`.
         note: told of repairs.
 
     Raises:
@@ -68,15 +70,16 @@ def given_regions(given: ImageLike, names: Mapping[int, Place] | None, note: Not
 
     Args:
         given: on any grid in the image's space.
-        names: what its values mean; FreeSurfer's if left out.
+        names: what its values mean; if left out FreeSurfer's, or ours in a map that `predict` has written.
         note: told of repairs.
 
     Raises:
         ImageError: if it cannot be read, or none of its values has a name.
     """
-    names = FREESURFER if names is None else names
     name = volume_name(given)
     volume = read_image(given, index=None, note=note)
+    if names is None:
+        names = FREESURFER if volume.data.max() > LARGEST_COARSE else COARSE
     if not np.isin(np.unique(np.rint(volume.data)), list(names)).any():
         raise ImageError(
             f"{name}: none of its values is a known region: give FreeSurfer's or SynthSeg's labels, or a "
