@@ -21,27 +21,34 @@ HERE = Path(__file__).parent
 VEINS = ("pial", "cortical", "medullary", "deep", "infratentorial", "bridging")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "everything": (),
-    "no veins": tuple(f"vessels.{kind}_veins=0" for kind in VEINS),
-    "no vein pieces or widenings": ("vessels.short_pieces=0", "vessels.varicose=0"),
-    "no flow voids, no perivascular spaces": ("vessels.flow_voids=0", "vessels.perivascular_spaces=0"),
+    "no veins": (
+        *(f"vessels.{kind}_veins=0" for kind in VEINS),
+        *("vessels.short_pieces=0", "vessels.varicose=0"),
+    ),
     "no calcifications": (
         *("mimics.choroid_share=0", "mimics.pineal_share=0", "mimics.pallidum_share=0"),
         *("mimics.dentate_share=0", "mimics.dural_share=0", "mimics.cortical_calcifications=0"),
     ),
+    "no flow voids, no perivascular spaces": ("vessels.flow_voids=0", "vessels.perivascular_spaces=0"),
+    "no thick slices, no zero filling": (
+        *("protocol.swi_slice_mm=[0.8,1.2]", "protocol.t2s_slice_mm=[0.8,1.2]"),
+        "protocol.zero_filled_share=0",
+    ),
     "no random contrast": ("protocol.random_contrast_share=0",),
-    "no SWI": ("protocol.swi_share=0",),
-    "no T2*": ("protocol.swi_share=1",),
-    "no thick slices": ("protocol.swi_slice_mm=[0.8,1.2]", "protocol.t2s_slice_mm=[0.8,1.2]"),
-    "no zero filling": ("protocol.zero_filled_share=0",),
     "round single bleeds": ("bleeds.irregular_share=0", "bleeds.pair_share=0"),
     "no deformation": ("deformation=0",),
 }
 """What is left out, by the settings of `shiva-cmb synthesize`."""
-SCANS, TEST_SCANS, SEED = 30, 48, 2026
+SCANS, TEST_SCANS, SEED = 24, 32, 2026
 TEST_SEED = 31
 """Not the card's: what is chosen by these scans must be judged by others."""
-NETWORK = ("--set", "network.filters=[16,32,64]", "--folds", "2", "--epochs", "12")
-FIGURES = ("sensitivity", "precision", "f1", "fp_per_scan")
+NETWORK = (
+    *("--set", "network.filters=[16,32,64]", "--folds", "2", "--epochs", "8", "--patch", "40,40,40"),
+    *("--set", "grow_epochs=3"),
+)
+"""Small networks and a tenth of the steps: differences count here, not heights."""
+FIGURES = ("average_precision", "sensitivity_at_1_fp_per_scan", "sensitivity_at_4_fp_per_scan")
+"""Of the whole curve: so short a training chooses poor operating points."""
 
 
 def main(arguments: list[str] | None = None) -> int:

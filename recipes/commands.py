@@ -87,10 +87,14 @@ def evaluate_scans(
 
 
 def pooled_figures(model: str | Path, scans: Path, found: Path) -> Mapping[str, Figure]:
-    """Detection figures of a model on a folder of generated scans, bleeds of 2 mm and more."""
+    """Detection figures of a model on a folder of generated scans, bleeds of 2 mm and more.
+
+    At the model's operating point, and those of the whole curve, which depend on no point.
+    """
     predict_scans(model, scans, found)
     settings = EvaluationSettings(ignored_values=(IGNORED,), ignore_below_mm3=BALL_OF_2_MM_MM3)
-    return evaluate_scans(scans, found, settings).groups["detection.micro"]
+    groups = evaluate_scans(scans, found, settings).groups
+    return {**groups["detection.micro"], **groups["detection.curves"]}
 
 
 def write_markdown(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

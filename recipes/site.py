@@ -21,7 +21,7 @@ SITE = (
     *("--set", "lowest_snr=12", "--set", "highest_snr=16"),
 )
 TRAINING_SCANS, TEST_SCANS, SEED = 12, 32, 77
-FIGURES = ("sensitivity", "precision", "f1", "fp_per_scan")
+FIGURES = ("sensitivity", "precision", "f1", "fp_per_scan", "average_precision")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -112,7 +112,7 @@ def train(
         str | None,
         FITTING(
             help="Terms joined by +, each [WEIGHT*]NAME[:NUMBERS]: dice, tversky:0.3,0.7, "
-            "focal_tversky:0.3,0.7,3, bce, ce:5, focal:0.25,2, dicece. [ce:5+dice]"
+            "focal_tversky:0.3,0.7,3, bce, ce:5, focal:0.25,2, dicece, lesion_ce:60. [ce:5+dice]"
         ),
     ] = None,
     learning_rate: Annotated[

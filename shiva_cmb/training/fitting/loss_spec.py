@@ -14,6 +14,7 @@ KINDS = MappingProxyType(
         "focal_tversky": {"false_positives": 0.3, "false_negatives": 0.7, "gamma": 3.0},
         "bce": {},
         "ce": {"positive_weight": 5.0, "negative_weight": 1.0},
+        "lesion_ce": {"lesion_weight": 60.0},
         "focal": {"alpha": 0.25, "gamma": 2.0},
         "dicece": {},
     }

@@ -29,6 +29,9 @@ POWER_OFFSET = 1e-6
 LEAST = 1e-7
 """Below this, an error counts as this in the focal factor, whose slope may be infinite at 0."""
 
+LESION_REACH = 4
+"""Voxels to each side in which the size of a bleed is counted: all of one that is 9 voxels wide."""
+
 COARSER = 0.5
 """Weight of each output of deep supervision relative to the next finer one."""
 
@@ -103,6 +106,7 @@ def _single(term: LossTerm) -> Loss:
         return lambda reference, logits: soft_dice_loss(reference, logits) + cross_entropy(reference, logits)
     functions: dict[str, Callable[..., Any]] = {
         "ce": weighted_cross_entropy,
+        "lesion_ce": lesion_cross_entropy,
         "tversky": tversky_loss,
         "focal_tversky": focal_tversky_loss,
         "focal": focal_loss,
@@ -130,6 +134,35 @@ def weighted_cross_entropy(
     target, valid, logits = _prepared(reference, logits)
     weight = negative_weight + (positive_weight - negative_weight) * target
     return _mean(weight * _entropy(target, logits), valid)
+
+
+def lesion_cross_entropy(reference: Any, logits: Any, lesion_weight: float) -> Any:
+    """Cross-entropy in which every bleed counts alike, shape (batch,); the mean is over all voxels.
+
+    A bleed of 6 mm has thirty times the voxels of one of 2 mm, and hides it in any sum over voxels. Here a
+    voxel of a bleed is weighted by the inverse of the bleed's size, after Shirokikh et al. 2020, "Universal
+    loss reweighting to balance lesion size inequality in 3D medical image segmentation". The size is counted
+    in a cube about the voxel, so bleeds side by side share one weight.
+
+    Args:
+        reference: 0, 1 or ignored.
+        logits: of 1.
+        lesion_weight: as how many voxels of background a bleed counts.
+    """
+    target, valid, logits = _prepared(reference, logits)
+    weight = 1.0 - target + lesion_weight * target / ops.maximum(_size_around(target), 1.0)
+    return _mean(weight * _entropy(target, logits), valid)
+
+
+def _size_around(target: Any) -> Any:
+    """Voxels of bleeds in the cube about each voxel, axis by axis."""
+    width = 2 * LESION_REACH + 1
+    total = target
+    for axis in (1, 2, 3):
+        pads = [(LESION_REACH, LESION_REACH) if a == axis else (0, 0) for a in range(5)]
+        window = tuple(width if a == axis else 1 for a in (1, 2, 3))
+        total = width * ops.average_pool(ops.pad(total, pads), window, strides=1, padding="valid")
+    return total
 
 
 def focal_loss(reference: Any, logits: Any, alpha: float, gamma: float) -> Any:

@@ -140,6 +140,7 @@ L75, L25, L50 = -np.log(0.75), -np.log(0.25), -np.log(0.5)
         ("bce", (L75 + L25 + L50) / 4),
         ("ce:5", (5 * L75 + 5 * L25 + L50) / 4),
         ("ce:5,0.1", (5 * L75 + 5 * L25 + 0.1 * L50) / 4),
+        ("lesion_ce:60", (30 * L75 + 30 * L25 + L50) / 4),
         ("focal:0.25,2", (0.25 * (0.25**2 * L75 + 0.75**2 * L25) + 0.75 * 0.5**2 * L50) / 4),
         ("dicece", (1 - 3 / 4.5) + (L75 + L25 + L50) / 4),
         ("dice+2*ce:5", (1 - 3 / 4.5) + 2 * (5 * L75 + 5 * L25 + L50) / 4),
@@ -251,3 +252,14 @@ def test_epochs_are_compared_without_penalties_and_coarse_outputs() -> None:
     told = model.evaluate(image, dummy, batch_size=2, return_dict=True, verbose=0)
     assert told["data_loss"] == pytest.approx(np.log(2), rel=1e-5)
     assert told["loss"] == pytest.approx((np.log(2) + 0.5 * 40) / 1.5 + 0.5 * 3, rel=1e-5)
+
+
+def test_a_small_bleed_counts_as_much_as_a_large_one() -> None:
+    """Each in a corner of its own, beyond reach of the other."""
+    reference = np.zeros((2, 16, 16, 16, 1), np.float32)
+    reference[0, :2, :2, :2] = 1
+    reference[1, :6, :5, :4] = 1
+    nothing = np.zeros_like(reference)
+    small, large = lost("lesion_ce:60", reference, nothing)
+    assert small == pytest.approx(60 * 40 / 16**3, rel=1e-4)
+    assert large == pytest.approx(small, rel=0.1)  # not all of it is in reach of its far voxels
