@@ -227,7 +227,8 @@ def focal_tversky_loss(
 
 def _prepared(reference: Any, logits: Any) -> tuple[Any, Any, Any]:
     """The reference with 0 for ignored voxels, 1 where it counts, the logits: all float32."""
-    reference = ops.cast(reference, "float32")
+    # it comes in one array with the logits, whose slope would else be followed into what is made of it
+    reference = ops.stop_gradient(ops.cast(reference, "float32"))
     known = reference < 1.5
     target = ops.where(known, reference, ops.zeros_like(reference))
     return target, ops.cast(known, "float32"), ops.cast(logits, "float32")
