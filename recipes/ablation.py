@@ -11,11 +11,9 @@ import statistics
 import sys
 from pathlib import Path
 
-from recipes.commands import pooled_figures, shiva_cmb, write_markdown
-from recipes.microbleeds import COARSE, HELD_OUT, SMALL
-from shiva_cmb.errors import ShivaCmbError
+from recipes.commands import pooled_figures, run, shared_out, shiva_cmb, write_markdown
+from recipes.microbleeds import COARSE, SMALL
 from shiva_cmb.files import replacing
-from shiva_cmb.synthesis.head_map import names_of_head_maps
 
 HERE = Path(__file__).parent
 VEINS = ("pial", "cortical", "medullary", "deep", "infratentorial", "bridging")
@@ -63,23 +61,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--small", action="store_true", help="try all of it in minutes")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
-    try:
-        heads = names_of_head_maps(given.labelmaps)
-        test = given.output / "test"
-        physical = ("--generator", "physical", "--heads", ",".join(heads[-HELD_OUT:]), "--seed", TEST_SEED)
-        count = 2 if given.small else TEST_SCANS
-        shiva_cmb(
-            *("synthesize", given.labelmaps, "-o", test, "-n", count, *physical),
-            *("--processes", given.processes),
-        )
-        for seed in range(given.seeds):
-            for variant in given.variants:
-                one_run(given, variant, seed, heads[:-HELD_OUT], test)
-                write_table(given.output)
-    except ShivaCmbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    if given.small:
+        given.output /= "small"  # its figures are not to be mixed with the others
+    return run(lambda: compare(given))
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Scans to judge by, then every variant from every seed."""
+    heads, judged = shared_out(given.labelmaps)
+    test, count = given.output / "test", 2 if given.small else TEST_SCANS
+    physical = ("--generator", "physical", "--heads", ",".join(judged), "--seed", TEST_SEED)
+    many = ("-n", count, "--processes", given.processes)
+    shiva_cmb("synthesize", given.labelmaps, "-o", test, *physical, *many)
+    for seed in range(given.seeds):
+        for variant in given.variants:
+            one_run(given, variant, seed, heads, test)
+            write_table(given.output)
 
 
 def one_run(given: argparse.Namespace, variant: str, seed: int, heads: tuple[str, ...], test: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shiva_cmb.errors import ShivaCmbError
+from recipes.commands import run
 from shiva_cmb.named_settings import changed, read_mapping
 from shiva_cmb.synthesis.head_map import deform, read_head_maps
 from shiva_cmb.training.anatomy.settings import AnatomyTrainingSettings
@@ -38,27 +38,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("anatomy.yaml"))
     parser.add_argument("--small", action="store_true", help="try all of it in a minute")
     given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         settings = changed(AnatomyTrainingSettings(), read_mapping(given.config))
         train(given.labelmaps, given.output, replace(settings, **SMALL) if given.small else settings)
-    except ShivaCmbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run(work)
 
 
 def train(labelmaps: Path, output: Path, settings: AnatomyTrainingSettings) -> None:
     """All steps; see `main`."""
+    unchanged = np.random.default_rng(0)  # draws nothing: the heads keep their shape here
+    heads = [coded(deform(unchanged, head, strength=0)) for head in read_head_maps(labelmaps)]
+
     from shiva_cmb.training.anatomy.export import export_network
     from shiva_cmb.training.anatomy.fit import check, fit, parted, trained_network
 
-    unchanged = np.random.default_rng(0)  # draws nothing: the heads keep their shape here
-    heads = [coded(deform(unchanged, head, strength=0)) for head in read_head_maps(labelmaps)]
     trained, unseen = parted(heads, settings)
-    run = output / "run"
-    run.mkdir(parents=True, exist_ok=True)
-    fit(heads, run, settings, report=lambda line: print(line, flush=True))
-    network = trained_network(run, settings)
+    state = output / "run"
+    state.mkdir(parents=True, exist_ok=True)
+    fit(heads, state, settings, report=lambda line: print(line, flush=True))
+    network = trained_network(state, settings)
     figures = check(network, unseen, settings, settings.final_images)
     print(figures)
     export_network(network, output / "anatomy", settings, [head.name for head in trained], figures)

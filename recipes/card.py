@@ -1,7 +1,7 @@
 """Judges a model on generated scans and writes its card: `python -m recipes.card LABELMAPS -o OUT`.
 
-OUT/scans, OUT/predictions and OUT/evaluations are kept; a run that was stopped goes on from there. What
-another model left there is made anew.
+OUT/scans and OUT/predictions are kept; a run that was stopped goes on from there. What another model
+predicted is made anew.
 OUT/MODEL_CARD.md and OUT/MODEL_CARD.json belong into the model's folder.
 """
 
@@ -16,12 +16,11 @@ from recipes.commands import (
     BALL_OF_2_MM_MM3,
     evaluate_scans,
     predict_scans,
+    run,
     say,
     shiva_cmb,
-    unpredicted,
 )
 from shiva_cmb.ensemble import Bundle, bundled, named_model, open_bundle
-from shiva_cmb.errors import ShivaCmbError
 from shiva_cmb.evaluation import EvaluationSettings, MatchRule
 from shiva_cmb.reporting.evaluation_report import save_evaluation
 from shiva_cmb.reporting.model_card import CardText, Validation, write_card
@@ -90,14 +89,14 @@ def main(arguments: list[str] | None = None) -> int:
     add("--seed", type=int, default=2026)
     add("--processes", type=int, default=1)
     given = parser.parse_args(arguments)
-    try:
-        bundle = open_bundle(named_model(given.model))
-        validations = [judge(kind, bundle, given) for kind in KINDS]
-        print(write_card(bundle, validations, _text(bundle, given), given.output))
-    except ShivaCmbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run(lambda: make_card(given))
+
+
+def make_card(given: argparse.Namespace) -> None:
+    """All kinds of scans, then the card."""
+    bundle = open_bundle(named_model(given.model))
+    validations = [judge(kind, bundle, given) for kind in KINDS]
+    print(write_card(bundle, validations, _text(bundle, given), given.output))
 
 
 def judge(kind: Kind, bundle: Bundle, given: argparse.Namespace) -> Validation:
@@ -110,17 +109,14 @@ def judge(kind: Kind, bundle: Bundle, given: argparse.Namespace) -> Validation:
     numbers = ["-n", given.scans, "--seed", given.seed, "--processes", given.processes]
     heads = ["--heads", given.heads] if given.heads else []
     shiva_cmb("synthesize", given.labelmaps, "-o", scans, *numbers, *heads, *kind.options)
-    judged = given.output / "evaluations"
-    judged.mkdir(parents=True, exist_ok=True)
-    evaluations = {rule: judged / f"{kind.name}_{number}" for number, rule in enumerate(RULES)}
-    if unpredicted(bundle.folder, scans, found):
-        for folder in judged.glob(f"{kind.name}_*"):  # they are of other predictions
-            shutil.rmtree(folder)
     predict_scans(bundle.folder, scans, found)
+    judged = given.output / "evaluations"
+    shutil.rmtree(judged / kind.name, ignore_errors=True)  # of other scans or predictions, perhaps
+    evaluations = {rule: judged / kind.name / str(number) for number, rule in enumerate(RULES)}
+    (judged / kind.name).mkdir(parents=True)
     for number, (rule, folder) in enumerate(evaluations.items()):
-        if not folder.exists():
-            result = evaluate_scans(scans, found, RULES[rule], processes=given.processes)
-            save_evaluation(result, folder, gallery=number == 0, note=say)
+        result = evaluate_scans(scans, found, RULES[rule], processes=given.processes)
+        save_evaluation(result, folder, gallery=number == 0, note=say)
     which = f"the heads {given.heads}, which the model has not seen" if given.heads else "all label maps"
     return Validation(kind.title, f"{kind.about} Made of {which}.", evaluations, scans)
 

@@ -2,25 +2,52 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from shiva_cmb.anatomy.head_network import bundled_network
 from shiva_cmb.anatomy.regions import Place
+from shiva_cmb.cli.failing import run_command
 from shiva_cmb.cli.main import main
 from shiva_cmb.dataset import read_cases
 from shiva_cmb.ensemble import find_model
-from shiva_cmb.errors import DataError
+from shiva_cmb.errors import DataError, UsageError
 from shiva_cmb.evaluation import Evaluation, EvaluationSettings, evaluate, pair_cases
 from shiva_cmb.evaluation.resampling import Figure
 from shiva_cmb.files import replacing
-from shiva_cmb.synthesis.head_map import REGION_NAMES
+from shiva_cmb.synthesis.head_map import REGION_NAMES, names_of_head_maps
 from shiva_cmb.synthesis.scan import LIST_NAME
 from shiva_cmb.synthesis.visible import IGNORED
 from shiva_cmb.tables import write_tsv
 
 BALL_OF_2_MM_MM3 = 4.19
 """Smaller bleeds are no microbleeds by definition; they count neither way in the main figures."""
+HELD_OUT = 4
+"""The last heads of a folder: never trained on."""
+FEWEST_HEADS = 3
+"""To train on: one for each fold."""
+
+
+def run(work: Callable[[], None]) -> int:
+    """Do the work of a recipe: an error is one line and an exit code."""
+    return run_command(work, debug=False)
+
+
+def shared_out(labelmaps: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the heads to train on, and of those to judge by.
+
+    Raises:
+        UsageError: if there are too few.
+    """
+    heads = names_of_head_maps(labelmaps)
+    if len(heads) < FEWEST_HEADS + HELD_OUT:
+        raise UsageError(
+            f"{labelmaps}: expected at least {FEWEST_HEADS + HELD_OUT} label maps "
+            f"({FEWEST_HEADS} to train on, {HELD_OUT} to judge by), found {len(heads)}"
+        )
+    return heads[:-HELD_OUT], heads[-HELD_OUT:]
 
 
 def shiva_cmb(*arguments: object) -> None:
@@ -44,17 +71,22 @@ def unpredicted(model: str | Path, scans: Path, found: Path) -> list[Path]:
     What another model predicted does not count, nor what this one did at another operating point.
     """
     source = find_model(model, note=say)
-    made_by = ([fold.sha256 for fold in source.folds], asdict(source.part.lesion_criteria()))
+    made_by = (
+        [fold.sha256 for fold in source.folds],
+        asdict(source.part.lesion_criteria()),
+        bundled_network().sha256,
+    )
     cases = read_cases(scans / LIST_NAME)
     return [case.images[0] for case in cases if _made_by(found / f"{case.name}_provenance.json") != made_by]
 
 
-def _made_by(provenance: Path) -> tuple[list[str], dict[str, object]] | None:
-    """Checksums of the folds and criteria of a prediction; None where there is none."""
+def _made_by(provenance: Path) -> tuple[Any, ...] | None:
+    """Checksums of the folds, criteria and checksum of the anatomy network; None without a prediction."""
     if not provenance.is_file():
         return None
     record = json.loads(provenance.read_text(encoding="utf-8"))
-    return [fold["sha256"] for fold in record["model"]["folds"]], record["criteria"]
+    folds = [fold["sha256"] for fold in record["model"]["folds"]]
+    return folds, record["criteria"], (record["anatomy"] or {}).get("network_sha256")
 
 
 def predict_scans(model: str | Path, scans: Path, found: Path) -> None:

@@ -6,20 +6,13 @@ The last heads of the folder are left out: the model card is measured on them.
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from recipes.commands import shiva_cmb
-from shiva_cmb.errors import ShivaCmbError, UsageError
-from shiva_cmb.synthesis.head_map import names_of_head_maps
+from recipes.commands import run, shared_out, shiva_cmb
 
 HERE = Path(__file__).parent
 SEED = 20261121
 SCANS = 240
-HELD_OUT = 4
-"""Heads that are never trained on."""
-FEWEST_HEADS = 3
-"""To train on: one for each fold."""
 SMALL_SCANS = 6
 COARSE = (
     *("--set", "protocol.in_plane_mm=[1.6,2.0]", "--set", "protocol.swi_slice_mm=[1.8,2.4]"),
@@ -43,22 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--small", action="store_true", help="try all of it in minutes")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
-    try:
-        heads = names_of_head_maps(given.labelmaps)
-        if len(heads) < FEWEST_HEADS + HELD_OUT:
-            raise UsageError(
-                f"{given.labelmaps}: expected at least {FEWEST_HEADS + HELD_OUT} label maps "
-                f"({FEWEST_HEADS} to train on, {HELD_OUT} to judge by), found {len(heads)}"
-            )
-        train(given, heads[:-HELD_OUT])
-    except ShivaCmbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run(lambda: train(given))
 
 
-def train(given: argparse.Namespace, heads: Sequence[str]) -> None:
-    """Scans of these heads, then the folds on them."""
+def train(given: argparse.Namespace) -> None:
+    """Scans of the heads to train on, then the folds on them."""
+    heads, _ = shared_out(given.labelmaps)
     scans, model = given.output / "scans", given.output / "model"
     count, coarse, small = (SMALL_SCANS, COARSE, SMALL) if given.small else (SCANS, (), ())
     many = ("--processes", given.processes)

@@ -9,11 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from recipes.commands import pooled_figures, shiva_cmb, write_markdown
-from recipes.microbleeds import FEWEST_HEADS, HELD_OUT
-from shiva_cmb.ensemble import bundled
-from shiva_cmb.errors import ShivaCmbError, UsageError
-from shiva_cmb.synthesis.head_map import names_of_head_maps
+from recipes.commands import pooled_figures, run, say, shared_out, shiva_cmb, write_markdown
+from shiva_cmb.ensemble import bundled, find_model
 
 HERE = Path(__file__).parent
 SITE = (
@@ -33,32 +30,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--test-scans", type=int, default=TEST_SCANS)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
-    try:
-        heads = names_of_head_maps(given.labelmaps)
-        if len(heads) < FEWEST_HEADS + HELD_OUT:
-            raise UsageError(f"{given.labelmaps}: expected {FEWEST_HEADS + HELD_OUT} label maps or more")
-        for name, some, count, seed in (
-            ("training", heads[:-HELD_OUT], TRAINING_SCANS, SEED),
-            ("test", heads[-HELD_OUT:], given.test_scans, SEED + 1),
-        ):
-            which = ("--generator", "physical", "--heads", ",".join(some), "--seed", seed, *SITE)
-            many = ("-n", count, "--processes", given.processes)
-            shiva_cmb("synthesize", given.labelmaps, "-o", given.output / name, *which, *many)
-        models = {
-            "the bundled model": given.model,
-            "trained on 12 scans": _trained(given, "scratch.yaml", "scratch"),
-            "bundled, fine-tuned on them": _trained(given, "finetune.yaml", "tuned", "--init", given.model),
-        }
-        rows = []
-        for name, model in models.items():
-            figures = pooled_figures(model, given.output / "test", given.output / "found" / Path(model).name)
-            cells = (figures[figure] for figure in FIGURES)
-            rows.append((name, *(f"{c.value:.2f} ({c.low:.2f}-{c.high:.2f})" for c in cells)))
-        write_markdown(given.output / "site.md", ("model", *FIGURES), rows)
-    except ShivaCmbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run(lambda: compare(given))
+
+
+def compare(given: argparse.Namespace) -> None:
+    """The site's scans, two trainings, three models, the table."""
+    heads, judged = shared_out(given.labelmaps)
+    for name, some, count, seed in (
+        ("training", heads, TRAINING_SCANS, SEED),
+        ("test", judged, given.test_scans, SEED + 1),
+    ):
+        which = ("--generator", "physical", "--heads", ",".join(some), "--seed", seed, *SITE)
+        many = ("-n", count, "--processes", given.processes)
+        shiva_cmb("synthesize", given.labelmaps, "-o", given.output / name, *which, *many)
+    start = find_model(given.model, note=say)
+    tuned = f"tuned-{start.folds[0].sha256[:8]}"  # another model's is another one
+    models = {
+        "as it comes": given.model,
+        f"trained on {TRAINING_SCANS} scans of the site": _trained(given, "scratch.yaml", "scratch"),
+        "as it comes, then fine-tuned on them": _trained(
+            given, "finetune.yaml", tuned, "--init", given.model
+        ),
+    }
+    rows = []
+    for name, model in models.items():
+        figures = pooled_figures(model, given.output / "test", given.output / "found" / Path(model).name)
+        cells = (figures[figure] for figure in FIGURES)
+        rows.append((name, *(f"{c.value:.2f} ({c.low:.2f}-{c.high:.2f})" for c in cells)))
+    write_markdown(given.output / "site.md", ("model", *FIGURES), rows)
 
 
 def _trained(given: argparse.Namespace, config: str, name: str, *options: object) -> Path:

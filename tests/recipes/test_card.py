@@ -11,6 +11,7 @@ import pytest
 
 from recipes import card
 from recipes import commands as commands_of_recipes
+from shiva_cmb.anatomy.head_network import bundled_network
 from shiva_cmb.ensemble import (
     Bundle,
     FoldFile,
@@ -79,7 +80,11 @@ class Commands:
         labels[4:6, 18:20, 4:6] = 3
         write_volume(Volume(labels, AFFINE), folder / f"{name}_labels.nii.gz")
         folds = [{"sha256": fold.sha256} for fold in model.folds]
-        record = {"model": {"folds": folds}, "criteria": asdict(model.part.lesion_criteria())}
+        record = {
+            "model": {"folds": folds},
+            "criteria": asdict(model.part.lesion_criteria()),
+            "anatomy": {"network_sha256": bundled_network().sha256},
+        }
         write_json(record, folder / f"{name}_provenance.json")
 
 
@@ -160,15 +165,10 @@ def test_what_another_model_left_is_made_anew(
     )
 
     def predicted(model: Bundle) -> int:
-        """How many scans, in order to judge a model; evaluations are made anew where predictions are."""
+        """How many scans, in order to judge a model."""
         before = len(commands.called)
-        folders = list(given.output.glob("evaluations/*"))
-        marks = [folder / "mark" for folder in folders]
-        for mark in marks:
-            mark.touch()
         card.judge(card.KINDS[0], model, given)
         again = [words for words in commands.called[before:] if words[0] == "predict"]
-        assert {mark.exists() for mark in marks} <= {not again}
         return sum(words.index("-m") - 1 for words in again)
 
     assert predicted(bundle) == 3

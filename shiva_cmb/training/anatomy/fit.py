@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from shiva_cmb.anatomy.head_network import N_CLASSES
 from shiva_cmb.anatomy.window import folded, unfolded
 from shiva_cmb.errors import DataError, UsageError
-from shiva_cmb.files import replacing
+from shiva_cmb.files import replacing, write_json
 from shiva_cmb.networks.head_unet import head_unet
 from shiva_cmb.training.anatomy.draw import draw_image
 from shiva_cmb.training.anatomy.settings import AnatomyTrainingSettings
 from shiva_cmb.training.anatomy.shape import CodedHead
 
-LAST, LOG = "last.npz", "log.jsonl"
+LAST, LOG, SETTINGS = "last.npz", "log.jsonl", "settings.json"
 
 Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 Report = Callable[[dict[str, Any]], None]
@@ -39,15 +40,16 @@ def fit(
 
     Args:
         heads: all of them; those that the settings hold out are looked at only.
-        folder: where `last.npz` and `log.jsonl` are.
+        folder: where `last.npz`, `log.jsonl` and `settings.json` are.
         settings: see `AnatomyTrainingSettings`.
         report: told the figures of each check.
 
     Raises:
         UsageError: if no head is left to train on, or to check with.
-        DataError: if the folder holds another network's run.
+        DataError: if the folder holds a run with other settings.
     """
     trained, unseen = parted(heads, settings)
+    _require_same(folder / SETTINGS, settings)
     small = round(settings.steps * settings.small_share)
     for window, last in ((settings.small_window, small), (settings.window, settings.steps)):
         keras.utils.set_random_seed(settings.seed)
@@ -66,6 +68,20 @@ def fit(
             losses.clear()
             state.keep(step, line)
             report(line)
+
+
+def _require_same(path: Path, settings: AnatomyTrainingSettings) -> None:
+    """A run goes on with the settings that it began with: else held-out heads might have been trained on."""
+    now = json.loads(json.dumps(asdict(settings)))
+    if not path.exists():
+        with replacing() as pending:
+            write_json(now, pending.path(path))
+        return
+    then = json.loads(path.read_text(encoding="utf-8"))
+    if changed := [name for name in now if now[name] != then.get(name)]:
+        raise DataError(
+            f"{path}: the run in this folder was begun with another {', '.join(changed)}: name a new folder"
+        )
 
 
 def parted(
@@ -228,11 +244,8 @@ class _State:
         if not path.exists():
             return 0
         with np.load(path) as kept:
-            try:
-                for name, variable in self._variables().items():
-                    variable.assign(kept[name])
-            except (KeyError, ValueError) as error:
-                raise DataError(f"{path} is of another network: name a new folder") from error
+            for name, variable in self._variables().items():
+                variable.assign(kept[name])
             return int(kept["step"])
 
     def keep(self, step: int, line: dict[str, Any]) -> None:

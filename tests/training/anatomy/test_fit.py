@@ -91,11 +91,12 @@ def test_heads_must_be_on_both_sides(tmp_path: Path) -> None:
             fit(HEADS, tmp_path, replace(SETTINGS, held_out=held_out), report=lambda line: None)
 
 
-def test_a_run_of_another_network_is_refused(run: Path) -> None:
+def test_a_run_with_other_settings_is_refused(run: Path) -> None:
     from shiva_cmb.training.anatomy.fit import fit
 
-    with pytest.raises(DataError, match="of another network"):
-        fit(HEADS, run, replace(SETTINGS, widths=(4, 8)), report=lambda line: None)
+    for settings in (replace(SETTINGS, widths=(4, 8)), replace(SETTINGS, held_out=("head_a",))):
+        with pytest.raises(DataError, match=r"was begun with another (widths|held_out): name a new folder"):
+            fit(HEADS, run, settings, report=lambda line: None)
 
 
 def test_a_run_that_is_not_done_is_not_exported(run: Path) -> None:
