@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shiva_cmb.ensemble import Ensemble
-from shiva_cmb.errors import Note
+from shiva_cmb.errors import Note, UsageError
 from shiva_cmb.evaluation.assignment import match_points
 from shiva_cmb.files import replacing
 from shiva_cmb.lesions import Lesion, LesionTable
@@ -89,7 +89,12 @@ def run_demo(
 
     Yields:
         Each scan when it is done.
+
+    Raises:
+        UsageError: if the seed is negative.
     """
+    if seed < 0:
+        raise UsageError(f"seed: expected 0 or more, got {seed}")
     head = head or bundled_head()
     scans, results = make_folder(folder / "scans"), make_folder(folder / "results")
     for number, (name, settings) in enumerate(SCANS.items()):

@@ -16,7 +16,7 @@ from shiva_cmb.demo import NEAR_MM, pair_with_truth
 from shiva_cmb.ensemble import EngineOptions, Ensemble, OperatingPoint, bundled, bundled_names, loading
 from shiva_cmb.ensemble.descriptor import InputPart, ShivaCmbPart
 from shiva_cmb.ensemble.loading import ModelSource
-from shiva_cmb.errors import Note
+from shiva_cmb.errors import Note, UsageError
 from shiva_cmb.imaging import Volume, read_volume
 from shiva_cmb.lesions import LesionTable, find_lesions
 from shiva_cmb.prediction import inputs, provenance
@@ -136,6 +136,39 @@ def test_without_a_bundled_model_the_demo_says_so_and_makes_nothing(
     error = capsys.readouterr().err.strip().splitlines()
     assert error == ["error: no model is bundled with this version of the package: name one with -m"]
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-o", "new", "--seed", "-1"], 2, "--seed"),
+        (["-o", "full"], 1, "full exists already: name a new folder"),
+        (["-o", "none/new"], 1, "the output folder"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_the_model_is_loaded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr(shiva_cmb.ensemble, "load_ensemble", lambda *given, **named: pytest.fail("loaded"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    assert main(["demo", *arguments]) == code
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+def test_a_negative_seed_is_refused_before_anything_is_made(small: None, tmp_path: Path) -> None:
+    ensemble = shiva_cmb.ensemble.load_ensemble(None, note=pytest.fail)
+    scans = demo.run_demo(ensemble, tmp_path, seed=-1, on_step=pytest.fail, note=pytest.fail)
+    with pytest.raises(UsageError, match="seed: expected 0 or more, got -1"):
+        next(scans)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

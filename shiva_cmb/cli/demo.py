@@ -22,7 +22,7 @@ def demo(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder to make. Default: a temporary one, kept.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the generated scans.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the generated scans.")] = 0,
     json: options.Json = False,
 ) -> None:
     """Make a SWI and a thick-slice T2* image, find the microbleeds in them, and compare with the truth.
@@ -32,8 +32,11 @@ def demo(
     """
     from shiva_cmb.demo import run_demo
     from shiva_cmb.ensemble import load_ensemble
-    from shiva_cmb.files import new_directory
+    from shiva_cmb.files import new_directory, require_can_hold_results, require_new
 
+    if output is not None:  # before the model is loaded
+        require_new(output)
+        require_can_hold_results(output)
     with native_messages_hidden():
         ensemble = load_ensemble(model, note=print_note)
     if output is None:

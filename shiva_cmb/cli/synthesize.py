@@ -1,6 +1,6 @@
 """`shiva-cmb synthesize`: scans from head label maps, with bleeds, mimics and the truth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +12,11 @@ from shiva_cmb.cli.screen import print_json, print_note
 from shiva_cmb.errors import NOT_CLINICAL, UsageError
 
 if TYPE_CHECKING:
-    from shiva_cmb.synthesis.bleeds.implant import RealScan
+    import numpy as np
+
+    from shiva_cmb.synthesis.bleeds.implant import ImplantSettings, RealScan
     from shiva_cmb.synthesis.head_map import HeadMap
+    from shiva_cmb.synthesis.scan import GeneratedScan
 
 GENERATORS = ("quick", "physical")
 IMPLANT = "implant"
@@ -28,8 +31,12 @@ def synthesize(
             help="Folder of head label maps (FreeSurfer's and SynthSeg's labels), or one of them."
         ),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", help="How many scans.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of all of them: scan k is the same whatever the count.")] = 0,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=1, help="How many scans; more that are there stay listed.")
+    ] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of all of them: scan k is the same whatever the count.")
+    ] = 0,
     generator: Annotated[
         str,
         typer.Option(help="quick: for training. physical: an independent simulation at 0.5 mm, for testing."),
@@ -49,7 +56,7 @@ def synthesize(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting: NAME=VALUE, such as bleeds.pair_share=0.")
     ] = None,
-    processes: Annotated[int, typer.Option(help="How many scans at once.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="How many scans at once.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make SWI and T2* scans with microbleeds, mimics and their exact truth from head label maps.
@@ -60,7 +67,9 @@ def synthesize(
 
     With --into, settings are `bleeds.NAME` and `scanner.te_ms`, `scanner.field_t`, `scanner.phase_mask`.
     """
-    from shiva_cmb.synthesis.scan import write_scans
+    from shiva_cmb.ensemble.checksums import sha256_of
+    from shiva_cmb.files import require_not_inputs
+    from shiva_cmb.synthesis.scan import files_to_write, write_scans
 
     names = _settings(config, set_ or [])
     if into is not None and (labelmaps is not None or heads is not None):
@@ -69,13 +78,18 @@ def synthesize(
         raise UsageError("--generator makes heads: leave it out with --into")
     if into is None and (mask is not None or volume is not None):
         raise UsageError("-b and --volume are about the scan that --into names")
+    chosen = None if heads is None else [name.strip() for name in heads.split(",")]
+    inputs = _inputs(labelmaps, chosen, into, mask)
+    require_not_inputs(files_to_write(output, count), [*inputs.values(), *([config] if config else [])])
     make, how = _generator(generator if into is None else IMPLANT, names)
     record = {"generator": generator if into is None else IMPLANT, "settings": how}
     if into is not None:
         record |= {"into": str(into.absolute()), "mask": mask and str(mask.absolute()), "volume": volume}
+    sources = _heads(labelmaps, chosen) if into is None else (_real_scan(into, mask, volume),)
+    record["checksums"] = {name: sha256_of(path) for name, path in inputs.items()}
     path = write_scans(
         make,
-        _heads(labelmaps, heads) if into is None else (_real_scan(into, mask, volume),),
+        sources,
         output,
         count=count,
         seed=seed,
@@ -114,14 +128,49 @@ def _generator(name: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
         physical = changed(PhysicalSettings(), settings)
         return partial(make_physical_scan, settings=physical), plain(asdict(physical))
     if name == IMPLANT:
-        from shiva_cmb.synthesis.bleeds.implant import ImplantSettings, scan_with_bleeds
+        from shiva_cmb.synthesis.bleeds.implant import ImplantSettings
 
         implants = changed(ImplantSettings(), settings)
-        return partial(scan_with_bleeds, settings=implants), plain(asdict(implants))
+        return partial(_copy_with_bleeds, settings=implants), plain(asdict(implants))
     raise UsageError(f"--generator {name}: expected one of {', '.join(GENERATORS)}")
 
 
-def _heads(folder: Path | None, names: str | None) -> "tuple[HeadMap, ...]":
+def _copy_with_bleeds(
+    rng: "np.random.Generator", scan: "RealScan", settings: "ImplantSettings"
+) -> "GeneratedScan":
+    """`scan_with_bleeds`, with a note on bleeds that found no place."""
+    from copy import deepcopy
+
+    from shiva_cmb.synthesis.bleeds.draw import draw_number
+    from shiva_cmb.synthesis.bleeds.implant import scan_with_bleeds
+
+    wanted = draw_number(deepcopy(rng), settings.bleeds)  # the first that is drawn there
+    made = scan_with_bleeds(rng, scan, settings)
+    if len(made.bleeds) < wanted:
+        print_note(f"only {len(made.bleeds)} of {wanted} bleeds found a place in a copy of {scan.name}")
+    return made
+
+
+def _inputs(
+    folder: Path | None, names: Sequence[str] | None, into: Path | None, mask: Path | None
+) -> dict[str, Path]:
+    """The files that scans are made from, by what the record calls them."""
+    from shiva_cmb.synthesis.head_map import BUNDLED
+
+    if into is not None:
+        return {"into": into} if mask is None else {"into": into, "mask": mask}
+    if folder is None:
+        return {BUNDLED.name: BUNDLED}
+    if not folder.is_dir():
+        return {folder.name: folder}
+    endings = (".nii", ".nii.gz")
+    files = {file.name: file for file in sorted(folder.iterdir()) if file.name.endswith(endings)}
+    if names is None:
+        return files
+    return {name: files[name] for name in (f"{n}{e}" for n in names for e in endings) if name in files}
+
+
+def _heads(folder: Path | None, names: Sequence[str] | None) -> "tuple[HeadMap, ...]":
     from shiva_cmb.synthesis.head_map import bundled_head, read_head_map, read_head_maps
 
     if folder is not None and not folder.exists():
@@ -131,8 +180,7 @@ def _heads(folder: Path | None, names: str | None) -> "tuple[HeadMap, ...]":
     if folder is None:
         maps: tuple[HeadMap, ...] = (bundled_head(),)
     elif folder.is_dir():
-        chosen = None if names is None else [name.strip() for name in names.split(",")]
-        maps = read_head_maps(folder, chosen, note=print_note)
+        maps = read_head_maps(folder, names, note=print_note)
     else:
         maps = (read_head_map(folder, note=print_note),)
     return maps

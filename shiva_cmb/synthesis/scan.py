@@ -1,7 +1,7 @@
 """A generated scan and its truth, and the files they are written to: the same for both generators."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,9 @@ from shiva_cmb.tables import write_tsv
 
 LIST_NAME = "cases.json"
 HOW_NAME = "generator.json"
+VOLUME_ENDINGS = ("", "_label", "_brain", "_regions", "_mimics")
+TABLE_ENDINGS = ("_bleeds", "_mimics")
+_ANY_SCAN = "scan_[0-9][0-9][0-9][0-9]*"
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,8 @@ def write_scans(
 ) -> Path:
     """Make scans and write them, with the list of cases that `train` and `evaluate` read.
 
-    Scan number k is the same whatever the count; those that are there already are kept, so that an
-    interrupted run goes on. The heads take turns.
+    Scan number k is the same whatever the count; those that are there already are kept and listed, so that
+    an interrupted run goes on. The heads take turns.
 
     Args:
         make: makes one scan.
@@ -111,7 +114,8 @@ def write_scans(
         folder: made if missing.
         count: how many scans.
         seed: of all of them.
-        how: which generator with which settings, for the record; kept in the folder.
+        how: which generator with which settings, for the record; kept in the folder. `checksums` in it are
+            compared only with a record that has them.
         processes: how many at once.
         progress: told how far it is.
 
@@ -119,7 +123,8 @@ def write_scans(
         The list of cases.
 
     Raises:
-        UsageError: if there is nothing to do, or the folder holds scans made in another way.
+        UsageError: if there is nothing to do, or the folder holds scans made in another way, or files of
+            these names that are not from here.
         OutputError: if something cannot be written.
     """
     if count < 1 or not heads:
@@ -133,51 +138,97 @@ def write_scans(
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
     _require_same(folder, {**how, "seed": seed, "heads": [head.name for head in heads]})
     # each job has its own head alone: other processes are sent no more than they need
-    jobs = [(number, f"scan_{number:04d}", heads[number % len(heads)]) for number in range(count)]
+    jobs = [(number, _scan_name(number), heads[number % len(heads)]) for number in range(count)]
     work = partial(_one, make=make, folder=folder, seed=seed)
-    outcomes = run_cases(jobs, work, processes, progress)
-    entries = []
-    for (_, name, _), outcome in zip(jobs, outcomes, strict=True):
-        if isinstance(outcome, str):
-            raise OutputError(f"{folder / name}: {outcome}")
-        entries.append(outcome)
+    for (_, name, _), problem in zip(jobs, run_cases(jobs, work, processes, progress), strict=True):
+        if problem is not None:
+            raise OutputError(f"{folder / name}: {problem}")
+    named = sorted(folder.glob(f"{_ANY_SCAN}.json"), key=lambda path: (len(path.name), path.name))
+    entries = [entry for path in named if (entry := _entry(folder, path.stem)) is not None]
     content = {"channels": ["swi"], "lesion_values": [BLEED], "ignore_values": [IGNORED], "cases": entries}
     with replacing() as pending:
         write_json(content, pending.path(folder / LIST_NAME))
     return folder / LIST_NAME
 
 
+def files_to_write(folder: Path, count: int) -> Iterator[Path]:
+    """Every file that `write_scans` writes or replaces."""
+    yield from (folder / LIST_NAME, folder / HOW_NAME)
+    for number in range(count):
+        yield folder / f"{_scan_name(number)}.json"
+        yield from _files(folder, _scan_name(number))
+
+
+def _scan_name(number: int) -> str:
+    return f"scan_{number:04d}"
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """The volumes and tables of one scan."""
+    volumes = [folder / f"{name}{ending}.nii.gz" for ending in VOLUME_ENDINGS]
+    return volumes + [folder / f"{name}{ending}.tsv" for ending in TABLE_ENDINGS]
+
+
 def _require_same(folder: Path, how: Mapping[str, Any]) -> None:
     """Keep what the scans of a folder are made from, or refuse if those that are there differ."""
     path = folder / HOW_NAME
     wanted = json.loads(json.dumps(how))
-    if not path.exists():
-        with replacing() as pending:
-            write_json(wanted, pending.path(path))
-        return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    different = [key for key in {**wanted, **there} if wanted.get(key) != there.get(key)]
-    if different:
+    scans = sorted(folder.glob(_ANY_SCAN))
+    if path.exists():
+        there = _read_how(path)
+        there.setdefault("checksums", wanted.get("checksums"))  # records of earlier versions have none
+        different = [key for key in {**wanted, **there} if wanted.get(key) != there.get(key)]
+        if scans and different:
+            raise UsageError(
+                f"{folder} holds scans that were made otherwise ({', '.join(sorted(different))} differ, see "
+                f"{HOW_NAME}): name another folder"
+            )
+        if scans:
+            return
+    elif foreign := [file for file in (folder / LIST_NAME, *scans) if file.exists()]:
         raise UsageError(
-            f"{folder} holds scans that were made otherwise ({', '.join(sorted(different))} differ, see "
-            f"{HOW_NAME}): name another folder"
+            f"{folder} holds {foreign[0].name} of another origin (there is no {HOW_NAME}), which would be "
+            "replaced: name another folder"
         )
+    with replacing() as pending:
+        write_json(wanted, pending.path(path))
 
 
-def _one(job: tuple[int, str, Source], *, make: MakeScan, folder: Path, seed: int) -> dict[str, Any] | str:
-    """The entry of one scan in the list of cases; it is made unless it is there."""
-    number, name, head = job
-    entry = folder / f"{name}.json"
+def _read_how(path: Path) -> dict[str, Any]:
     try:
-        if entry.exists():  # written last, so the other files are there too
-            return dict(json.loads(entry.read_text(encoding="utf-8")))
-        scan = make(np.random.default_rng([seed, number]), head)
-        case = write_scan(scan, folder, name)
-        with replacing() as pending:
-            write_json(case, pending.path(entry))
-        return case
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not {"seed", "heads"} <= content.keys():
+        raise UsageError(
+            f"{path}: expected the record of how the scans there were made, but it is damaged or something "
+            "else: name another folder, or remove it and the scans"
+        )
+    return content
+
+
+def _one(job: tuple[int, str, Source], *, make: MakeScan, folder: Path, seed: int) -> str | None:
+    """Make one scan unless it is there; what went wrong, or None."""
+    number, name, head = job
+    try:
+        if _entry(folder, name) is None:
+            entry = write_scan(make(np.random.default_rng([seed, number]), head), folder, name)
+            with replacing() as pending:
+                write_json(entry, pending.path(folder / f"{name}.json"))  # last: now the scan is there
     except (ShivaCmbError, OSError) as error:
         return str(error)
+    return None
+
+
+def _entry(folder: Path, name: str) -> dict[str, Any] | None:
+    """The entry of a scan in the list of cases; None if the scan is not there, or a file is lost or empty."""
+    try:
+        entry = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        complete = all(file.stat().st_size for file in _files(folder, name))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(entry, dict) and entry.get("case") == name
+    return entry if known and complete else None
 
 
 def write_scan(scan: GeneratedScan, folder: Path, name: str) -> dict[str, Any]:
@@ -189,20 +240,15 @@ def write_scan(scan: GeneratedScan, folder: Path, name: str) -> dict[str, Any]:
     Raises:
         OutputError: if something cannot be written.
     """
-    volumes = {
-        "": scan.image,
-        "_label": scan.label,
-        "_brain": scan.brain,
-        "_regions": scan.regions,
-        "_mimics": mark_mimics(scan.mimics, scan.image.grid),
-    }
+    marks = mark_mimics(scan.mimics, scan.image.grid)
+    volumes = (scan.image, scan.label, scan.brain, scan.regions, marks)
+    bleed_rows = [asdict(b) | {"visible": "yes" if b.visible else "no"} for b in scan.bleeds]
+    *volume_files, bleed_file, mimic_file = _files(folder, name)
     with replacing() as pending:
-        for ending, volume in volumes.items():
-            write_volume(volume, pending.path(folder / f"{name}{ending}.nii.gz"))
-        bleed_rows = [asdict(b) | {"visible": "yes" if b.visible else "no"} for b in scan.bleeds]
-        columns = tuple(TrueBleed.__dataclass_fields__)
-        write_tsv(pending.path(folder / f"{name}_bleeds.tsv"), columns, bleed_rows)
-        write_tsv(pending.path(folder / f"{name}_mimics.tsv"), MIMIC_COLUMNS, mimic_rows(scan.mimics))
+        for file, volume in zip(volume_files, volumes, strict=True):
+            write_volume(volume, pending.path(file))
+        write_tsv(pending.path(bleed_file), tuple(TrueBleed.__dataclass_fields__), bleed_rows)
+        write_tsv(pending.path(mimic_file), MIMIC_COLUMNS, mimic_rows(scan.mimics))
     seen = sum(bleed.visible for bleed in scan.bleeds)
     return {
         "case": name,

@@ -1,11 +1,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from shiva_cmb.cli import synthesize
 from shiva_cmb.cli.main import main
 from shiva_cmb.dataset import read_dataset
-from shiva_cmb.imaging import read_volume, write_volume
+from shiva_cmb.imaging import Volume, read_volume, write_volume
+from shiva_cmb.synthesis.bleeds.implant import RealScan
 from tests.synthesis.small_heads import small_head
 
 Capture = pytest.CaptureFixture[str]
@@ -83,8 +86,7 @@ def test_a_folder_that_is_missing_and_a_generator_for_a_real_scan_are_told(
         (["--generator", "physical", "--set", "deformation=1"], 2, "deformation: unknown"),
         (["--set", "protocol.swi_share=2"], 2, "swi_share: expected a share from 0 to 1"),
         (["--heads", "dora"], 1, "there is no label map dora; it holds anna, ben, cleo"),
-        (["-n", "0"], 2, "expected at least one scan"),
-        (["--seed", "-1"], 2, "seed: expected 0 or more, got -1"),
+        (["--set", "bleeds.bleed_diameter_mm=[1,.inf]"], 2, "bleed_diameter_mm: expected 0 < smallest <="),
         (["-b", "brain.nii.gz"], 2, "-b and --volume are about the scan that --into names"),
     ],
 )
@@ -96,3 +98,85 @@ def test_what_cannot_be_done_is_told_in_a_line_and_leaves_nothing(
     assert len(error) == 1
     assert message in error[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--count", "0"), ("--seed", "-1"), ("--processes", "0")])
+def test_numbers_out_of_range_are_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, option: str, value: str
+) -> None:
+    monkeypatch.setattr(synthesize, "_heads", lambda *given: pytest.fail("label maps were read"))
+    assert main(["synthesize", "-o", str(tmp_path / "out"), option, value]) == 2
+    assert option in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        ["--into", "scan_0000.nii.gz"],
+        ["--into", "swi.nii.gz", "-b", "scan_0000_brain.nii.gz"],
+        ["scan_0001.nii.gz", "-n", "2"],
+        [".", "--heads", "scan_0001", "-n", "2"],
+        ["--config", "cases.json"],
+    ],
+)
+def test_what_is_read_is_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, inputs: list[str]
+) -> None:
+    names = ("scan_0000.nii.gz", "scan_0000_brain.nii.gz", "scan_0001.nii.gz", "swi.nii.gz", "cases.json")
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    for reader in ("_real_scan", "_heads"):
+        monkeypatch.setattr(synthesize, reader, lambda *given: pytest.fail("it was read first"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert main(["synthesize", *inputs, "-o", "link"]) == 2
+    assert "is an input of this command and would be overwritten" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "link"])
+    assert all((tmp_path / name).read_text() == "{}" for name in names)
+
+
+def test_other_label_maps_of_the_same_names_are_told(maps: Path, tmp_path: Path, capsys: Capture) -> None:
+    arguments = ["synthesize", str(maps), "-o", str(tmp_path / "out"), "--heads", "anna, ben"]
+    arguments += ["--config", str(tmp_path / "coarse.yaml"), "--json"]
+    assert main(arguments) == 0
+    labels = small_head().labels
+    other = labels.with_data(labels.data[::-1].copy())
+    write_volume(other, maps / "cleo.nii.gz")  # not among the heads
+    assert main(arguments) == 0
+    write_volume(other, maps / "ben.nii.gz")
+    assert main(arguments) == 2
+    assert "scans that were made otherwise (checksums differ" in capsys.readouterr().err
+    how = json.loads((tmp_path / "out" / "generator.json").read_text())
+    assert list(how.pop("checksums")) == ["anna.nii.gz", "ben.nii.gz"]
+    (tmp_path / "out" / "generator.json").write_text(json.dumps(how))  # as earlier versions wrote it
+    assert main(arguments) == 0
+
+
+def small_scan(*given: object) -> RealScan:
+    """A bright ball of 13 mm in noise."""
+    rng, shape = np.random.default_rng(0), (32, 32, 32)
+    brain = np.linalg.norm(np.indices(shape).T - 15.5, axis=-1) < 13
+    noisy = np.hypot(np.where(brain, 1000, 0) + rng.normal(0, 30, shape), rng.normal(0, 30, shape))
+    return RealScan("anna", Volume(noisy.astype(np.int16), np.eye(4)), brain)
+
+
+def test_bleeds_without_a_place_in_a_real_scan_and_another_scan_of_its_name_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(synthesize, "_real_scan", small_scan)
+    scan, out = tmp_path / "swi.nii.gz", tmp_path / "out"
+    scan.write_text("one")
+    arguments = ["synthesize", "--into", str(scan), "-o", str(out), "--set", "bleeds.lesion_free_share=0"]
+    many = [*arguments, "--set", "bleeds.bleed_count=15,15", "--set", "bleeds.bleed_diameter_mm=6,6"]
+    assert main(many) == 0
+    placed = len((out / "scan_0000_bleeds.tsv").read_text().splitlines()) - 1
+    assert placed < 15
+    said = capsys.readouterr().err.splitlines()
+    assert f"note: only {placed} of 15 bleeds found a place in a copy of anna" in said
+    few = [*arguments[:-3], str(tmp_path / "few"), *arguments[-2:], "--set", "bleeds.bleed_count=1,1"]
+    assert main([*few, "--set", "bleeds.bleed_diameter_mm=2,2"]) == 0
+    assert "note" not in capsys.readouterr().err
+    scan.write_text("another")
+    assert main(many) == 2
+    assert "made otherwise (checksums differ" in capsys.readouterr().err

@@ -153,3 +153,65 @@ def test_what_is_written_is_what_is_told(tmp_path: Path) -> None:
     write(tmp_path, 1)
     how = json.loads((tmp_path / "generator.json").read_text())
     assert how == {"settings": {"deformation": 1.0}, "seed": 7, "heads": ["one", "two"]}
+
+
+@pytest.mark.parametrize("name", ["cases.json", "scan_0000.nii.gz", "scan_0012_label.nii.gz"])
+def test_files_of_another_origin_are_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"holds {name} of another origin .* name another folder"):
+        write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_smaller_count_keeps_finished_scans_in_the_list(tmp_path: Path) -> None:
+    write(tmp_path, count=3)
+    (tmp_path / "scan_0001.json").unlink()  # not finished
+    (tmp_path / "scan_0002_provenance.json").write_text("{}")  # a prediction's, say
+    write(tmp_path, count=1)
+    assert [case.name for case in read_dataset(tmp_path / "cases.json").cases] == ["scan_0000", "scan_0002"]
+
+
+@pytest.mark.parametrize("lost", ["", "_label", "_brain", "_regions", "_mimics"])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_scan_whose_files_are_lost_is_made_anew(tmp_path: Path, lost: str, emptied: bool) -> None:
+    write(tmp_path, count=2)
+    file = tmp_path / f"scan_0001{lost}.nii.gz"
+    before = file.read_bytes()
+    file.write_bytes(b"") if emptied else file.unlink()
+    made: list[str] = []
+    write(tmp_path, count=2, make=partial(fake_scan, made=made))
+    assert made == ["two"]
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("damaged", ["{", "[1]", "{}", ""])
+def test_a_scan_whose_entry_is_damaged_is_made_anew(tmp_path: Path, damaged: str) -> None:
+    write(tmp_path, count=2)
+    entry = tmp_path / "scan_0000.json"
+    before = entry.read_text()
+    entry.write_text(damaged)
+    made: list[str] = []
+    write(tmp_path, count=2, make=partial(fake_scan, made=made))
+    assert made == ["one"]
+    assert entry.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model": "of something else"}'])
+def test_a_damaged_record_is_told(tmp_path: Path, content: str) -> None:
+    write(tmp_path, count=1)
+    record = tmp_path / "generator.json"
+    record.write_text(content)
+    with pytest.raises(UsageError, match=r"generator\.json: expected the record of .* name another"):
+        write(tmp_path, count=1)
+    assert record.read_text() == content
+
+
+def test_settings_that_gave_no_scan_do_not_block_others(tmp_path: Path) -> None:
+    def fail(rng: np.random.Generator, head: HeadMap) -> GeneratedScan:
+        raise UsageError("no place")
+
+    with pytest.raises(OutputError, match="no place"):
+        write(tmp_path, make=fail)
+    write(tmp_path, 1, deformation=0.5)
+    assert json.loads((tmp_path / "generator.json").read_text())["settings"] == {"deformation": 0.5}

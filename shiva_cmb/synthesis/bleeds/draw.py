@@ -30,6 +30,10 @@ APART = 1.5
 """Bleeds that are no pair are this many visible diameters apart at least."""
 TRIES, KINDS_TRIED = 60, 4
 """Places tried for one bleed, and kinds of places, before it is left out."""
+MOST_BLEEDS = 1000
+"""In one head; a brain has no place for more."""
+LARGEST = {"bleed_diameter_mm": 60.0, "bleed_susceptibility_ppm": 100.0, "bleed_core_decay": 10000.0}
+"""Upper limits of settings, well above what a microbleed can have."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,13 @@ class BleedSettings:
         for name in ("lesion_free_share", "pair_share", "irregular_share", "pial_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name}: expected a share from 0 to 1, got {getattr(self, name)}")
-        if self.bleed_count is not None and not 0 <= self.bleed_count[0] <= self.bleed_count[1]:
-            raise UsageError(f"bleed_count: expected 0 <= fewest <= most, got {self.bleed_count}")
-        for name in ("bleed_diameter_mm", "bleed_susceptibility_ppm", "bleed_core_decay"):
+        count = self.bleed_count
+        if count is not None and not 0 <= count[0] <= count[1] <= MOST_BLEEDS:
+            raise UsageError(f"bleed_count: expected 0 <= fewest <= most <= {MOST_BLEEDS}, got {count}")
+        for name, limit in LARGEST.items():
             values = getattr(self, name)
-            if values is not None and not 0 < values[0] <= values[1]:
-                raise UsageError(f"{name}: expected 0 < smallest <= largest, got {values}")
+            if values is not None and not 0 < values[0] <= values[1] <= limit:
+                raise UsageError(f"{name}: expected 0 < smallest <= largest <= {limit:g}, got {values}")
 
 
 @dataclass(frozen=True, eq=False)

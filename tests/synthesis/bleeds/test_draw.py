@@ -126,6 +126,12 @@ def test_cores_have_the_size_that_looks_as_wanted_at_the_reference(visible: floa
         {"bleed_count": (5, 2)},
         {"bleed_diameter_mm": (0.0, 3.0)},
         {"bleed_susceptibility_ppm": (2.0, 1.0)},
+        {"bleed_count": (5, 1001)},
+        {"bleed_diameter_mm": (1.0, float("inf"))},
+        {"bleed_diameter_mm": (1.0, float("nan"))},
+        {"bleed_diameter_mm": (1.0, 60.1)},
+        {"bleed_susceptibility_ppm": (1.0, 101.0)},
+        {"bleed_core_decay": (1.0, float("inf"))},
     ],
 )
 def test_impossible_settings_are_named(wrong: dict[str, object]) -> None:
@@ -150,3 +156,12 @@ def test_sizes_and_counts_are_those_of_the_datasets() -> None:
     assert (counts == 1).mean() == pytest.approx(0.48, abs=0.05)
     assert sum(region_shares()) == pytest.approx(1)
     assert region_shares()[0] == pytest.approx(0.73, abs=0.02)
+
+
+def test_settings_at_their_limits_are_taken() -> None:
+    BleedSettings(
+        bleed_count=(0, 1000),
+        bleed_diameter_mm=(0.1, 60),
+        bleed_susceptibility_ppm=(0.1, 100),
+        bleed_core_decay=(1, 1e4),
+    )
