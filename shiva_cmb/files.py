@@ -165,4 +165,6 @@ def require_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Pat
     read = {Path(path).resolve() for path in inputs}
     for output in outputs:
         if Path(output).resolve() in read:
-            raise UsageError(f"{output} is an input of this command and would be overwritten: name another")
+            raise UsageError(
+                f"{output} is an input of this command and would be overwritten: name another output (-o)"
+            )

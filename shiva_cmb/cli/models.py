@@ -14,7 +14,6 @@ from shiva_cmb.errors import NOT_CLINICAL, ModelError, UsageError
 if TYPE_CHECKING:
     from shiva_cmb.ensemble import Bundle
 
-ANATOMY_NAME = "anatomy"
 _ANATOMY = "brain mask and coarse regions; used where no mask or no map of regions is given"
 _HEADLINE = ("sensitivity", "precision", "f1", "fp_per_scan")
 
@@ -37,23 +36,23 @@ def models(
     elif path:
         print(_folder(name))
     elif card:
-        _print_card(_folder(name))
+        _print_card(name)
     else:
         _show(name, json)
 
 
 def _folder(name: str) -> Path:
-    from shiva_cmb.ensemble.bundled import FOLDER, bundled_model
+    from shiva_cmb.ensemble.bundled import ANATOMY_NAME, anatomy_folder, bundled_model
 
-    return FOLDER / name if name == ANATOMY_NAME and (FOLDER / name).is_dir() else bundled_model(name)
+    return (anatomy_folder() if name == ANATOMY_NAME else None) or bundled_model(name)
 
 
 def _list(json: bool) -> None:
-    from shiva_cmb.ensemble.bundled import FOLDER, bundled_model, bundled_names
+    from shiva_cmb.ensemble.bundled import anatomy_folder, bundled_model, bundled_names
 
     found = [_record(name, _open(bundled_model(name))) for name in bundled_names()]
-    if (FOLDER / ANATOMY_NAME).is_dir():
-        found.append(_anatomy(FOLDER / ANATOMY_NAME))
+    if anatomy := anatomy_folder():
+        found.append(_anatomy(anatomy))
     if json:
         print_json({"models": found, "notice": NOT_CLINICAL})
         return
@@ -95,7 +94,7 @@ def _record(name: str, bundle: "Bundle") -> dict[str, Any]:
 def _anatomy(folder: Path) -> dict[str, Any]:
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return {
-        "name": ANATOMY_NAME,
+        "name": folder.name,
         "folder": str(folder),
         "lines": [_ANATOMY, f"{size * 1e-6:.1f} MB"],
         "figures": {},
@@ -123,10 +122,15 @@ def _figures_text(figures: dict[str, Any]) -> str:
     from shiva_cmb.reporting.evaluation_tables import figure_text
     from shiva_cmb.reporting.figure_names import figure_label
 
-    return ", ".join(f"{figure_label(name)} {figure_text(figure)}" for name, figure in figures.items())
+    # without bleeds there is no sensitivity, and precision and F1 are 0 whatever is found
+    hidden = () if "sensitivity" in figures else ("precision", "f1")
+    shown = ((name, figure) for name, figure in figures.items() if name not in hidden)
+    return ", ".join(f"{figure_label(name)} {figure_text(figure)}" for name, figure in shown)
 
 
 def _show(name: str, json: bool) -> None:
+    from shiva_cmb.ensemble.bundled import ANATOMY_NAME
+
     folder = _folder(name)
     if name == ANATOMY_NAME:
         record = _anatomy(folder)
@@ -145,10 +149,13 @@ def _show(name: str, json: bool) -> None:
         print(f"{title:<17} {value}")
 
 
-def _print_card(folder: Path) -> None:
-    card = _card_path(folder)
+def _print_card(name: str) -> None:
+    from shiva_cmb.ensemble.bundled import ANATOMY_NAME
+
+    card = _card_path(_folder(name))
     if card is None:
-        raise ModelError(f"{folder} has no model card")
+        elsewhere = ": docs/anatomy.md tells how good it is" if name == ANATOMY_NAME else ""
+        raise ModelError(f"{name} has no model card{elsewhere}")
     print(card.read_text(encoding="utf-8"), end="")
 
 

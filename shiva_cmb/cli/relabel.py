@@ -12,7 +12,9 @@ from shiva_cmb.files import require_can_hold_results
 
 def relabel(
     probability: Annotated[Path, typer.Argument(help="NAME_prob.nii.gz of an earlier prediction.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; made if missing.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Another folder for the results; made if missing.")
+    ],
     threshold: options.Threshold = None,
     peak_threshold: options.PeakThreshold = None,
     min_volume_mm3: options.MinVolume = None,

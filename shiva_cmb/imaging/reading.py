@@ -152,8 +152,8 @@ def _volume_slicer(shape: tuple[int, ...], index: int | None, path: Path) -> tup
     count = math.prod(shape[3:])
     if count > 1 and index is None:
         raise ImageError(
-            f"{path}: holds {count} volumes (shape {_times(shape)}), expected one: "
-            f"choose one with --volume N (0 to {count - 1}) or split the file"
+            f"{path}: holds {count} volumes (shape {_times(shape)}), expected one: split the file "
+            f"(predict, selftest and synthesize can take one of a scan's: --volume N, 0 to {count - 1})"
         )
     index = index or 0
     if not 0 <= index < count:

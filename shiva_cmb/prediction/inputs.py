@@ -29,6 +29,8 @@ ImageLike = str | Path | Volume
 
 ESTIMATE_MARGIN_MM = 2.0
 """How far a lesion may reach out of an estimated brain before it counts as outside."""
+LEAST_EXTENT_MM = 20.0
+"""What measures less along an axis is no scan of a brain, or its header has a wrong voxel size."""
 ESTIMATED = "anatomy network"
 """Where the mask came from if the user gave none."""
 
@@ -85,6 +87,8 @@ def read_subject(
         raise ImageError("no image was given")
     named = [(volume_name(image), read_image(image, index=index, note=note)) for image in given]
     channels = [check_image(volume, name, note) for name, volume in named]
+    for (name, _), channel in zip(named, channels, strict=True):
+        _require_extent(channel.grid, name)
     grid = channels[0].grid
     for number, (name, _) in enumerate(named[1:], start=1):
         channels[number] = align_image(channels[number], grid, name, note)
@@ -144,6 +148,16 @@ def read_image(image: ImageLike, *, index: int | None, note: Note) -> Volume:
         raise UsageError(f"expected a path or a shiva_cmb.Volume, got {type(image).__name__}")
     check_affine(image.affine, volume_name(image), note, image.shape)
     return image
+
+
+def _require_extent(grid: Grid, name: str) -> None:
+    extent_mm = [count * size for count, size in zip(grid.shape, grid.spacing_mm, strict=True)]
+    if min(extent_mm) < LEAST_EXTENT_MM:
+        size = " x ".join(f"{mm:.3g}" for mm in extent_mm)
+        raise ImageError(
+            f"{name}: the image measures {size} mm; expected a head scan, "
+            f"at least {LEAST_EXTENT_MM:g} mm along each axis: check the file and its voxel size"
+        )
 
 
 def _dilated(mask: NDArray[np.bool_], spacing_mm: Sequence[float], margin_mm: float) -> NDArray[np.bool_]:

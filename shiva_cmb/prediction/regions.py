@@ -2,20 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shiva_cmb.anatomy import segment_head
 from shiva_cmb.anatomy.places import lesion_places
 from shiva_cmb.anatomy.quality import LEAST_FOUND_CM3
 from shiva_cmb.anatomy.regions import COARSE, FREESURFER, Place
 from shiva_cmb.errors import ImageError, Note
-from shiva_cmb.imaging import Volume
+from shiva_cmb.imaging import Grid, Volume
 from shiva_cmb.lesions import FoundLesions, LesionTable
 from shiva_cmb.prediction.inputs import ESTIMATED, ImageLike, Subject, read_image, volume_name
+from shiva_cmb.synthesis.head_map import MOST_UNKNOWN, tissues_of
 
 LARGEST_COARSE = 7
 """Value of the maps that `predict` writes itself, the fluid's. FreeSurfer's right half has values from 41."""
+WITHOUT_PLACE = (*np.flatnonzero(tissues_of(np.arange(1024))).tolist(), 130, 165, *range(257, 263))
+"""FreeSurfer's labels that a map may well hold though many are no region: fluid, vessels, the head around."""
+WHOLE = 0.01
+"""A label may be as far from a whole number as this, from a header's scale factor."""
 LEAST_COMMON = 0.7
 """Dice of the user's mask and the network's from which the network's regions are believed."""
 
@@ -47,7 +54,7 @@ def find_regions(
         ImageError: if the user's map cannot be used.
     """
     if given is not None:
-        return given_regions(given, names, note)
+        return given_regions(given, names, subject.grid, note)
     if subject.anatomy is not None:
         return _coarse(subject, subject.anatomy.regions)
     if float(subject.brain.sum()) * subject.grid.voxel_volume_mm3 / 1000 < LEAST_FOUND_CM3:
@@ -65,27 +72,64 @@ def find_regions(
     return _coarse(subject, anatomy.regions)
 
 
-def given_regions(given: ImageLike, names: Mapping[int, Place] | None, note: Note) -> RegionMap:
+def given_regions(given: ImageLike, names: Mapping[int, Place] | None, image: Grid, note: Note) -> RegionMap:
     """The user's map of regions.
 
     Args:
         given: on any grid in the image's space.
         names: what its values mean; if left out FreeSurfer's, or ours in a map that `predict` has written.
+        image: the grid of the image that it is for.
         note: told of repairs.
 
     Raises:
-        ImageError: if it cannot be read, or none of its values has a name.
+        ImageError: if it cannot be read, none of its values has a name, it does not overlap the image, or,
+            where `names` is left out, it looks like a mask or a scan.
     """
     name = volume_name(given)
     volume = read_image(given, index=None, note=note)
-    if names is None:
-        names = FREESURFER if volume.data.max() > LARGEST_COARSE else COARSE
-    if not np.isin(np.unique(np.rint(volume.data)), list(names)).any():
+    values, counts = np.unique(volume.data[_labelled(volume.data)], return_counts=True)
+    meaning = names
+    if meaning is None:
+        meaning = FREESURFER if (values > LARGEST_COARSE).any() else COARSE
+    if not np.isin(np.rint(values), list(meaning)).any():
         raise ImageError(
             f"{name}: none of its values is a known region: give FreeSurfer's or SynthSeg's labels, or a "
             "table of what the values mean"
         )
-    return RegionMap(volume, names, name)
+    if names is None:
+        _require_parcellation(values, counts, name)
+    if not _overlaps(volume, image):
+        raise ImageError(f"{name}: the map of regions does not overlap the image: is it in its space?")
+    return RegionMap(volume, meaning, name)
+
+
+def _require_parcellation(values: NDArray[Any], counts: NDArray[Any], name: str) -> None:
+    """Refuse masks and scans. `values` are the map's, but for 0, and `counts` how often they are there."""
+    advice = "give FreeSurfer's or SynthSeg's labels, or a table of what the values mean"
+    whole = np.rint(values)
+    if {*np.unique(whole).tolist()} in ({1}, {0, 1}, {255}):
+        raise ImageError(f"{name}: looks like a mask (0 and {whole.max():g}), not like regions: {advice}")
+    label = (np.abs(values - whole) <= WHOLE) & np.isin(whole, [*COARSE, *FREESURFER, *WITHOUT_PLACE])
+    unknown = counts[~label].sum() / counts.sum()
+    if unknown > MOST_UNKNOWN:
+        raise ImageError(
+            f"{name}: {unknown:.0%} of its voxels have values that are no labels of regions (is it a scan?): "
+            f"{advice}"
+        )
+
+
+def _labelled(data: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(data) & (data != 0))
+
+
+def _overlaps(regions: Volume, image: Grid) -> bool:
+    """Whether a voxel of the map that is not 0 lies in the image's field of view."""
+    for number, plane in enumerate(regions.data):
+        voxels = np.insert(np.argwhere(_labelled(plane)), 0, number, axis=1)
+        at = np.rint(image.to_voxel(regions.grid.to_world(voxels)))
+        if np.all((at >= 0) & (at < image.shape), axis=1).any():
+            return True
+    return False
 
 
 def with_places(found: FoundLesions, regions: RegionMap) -> FoundLesions:

@@ -17,6 +17,9 @@ from shiva_cmb.prediction.provenance import describe_file, describe_lesions, des
 from shiva_cmb.prediction.regions import RegionMap, given_regions, with_places
 from shiva_cmb.prediction.result import make_folder
 
+_WRITTEN = {"labels": "labels.nii.gz", "lesions": "lesions.tsv", "provenance": "provenance.json"}
+"""What `save_relabelled` writes: endings of the files, which those of a prediction have too."""
+
 
 def relabel(
     probability: str | Path,
@@ -63,7 +66,7 @@ def relabel(
         brain = binary_mask(values, str(mask))
     found = find_lesions(volume, criteria, image=scan, brain=brain)
     if regions is not None:
-        return with_places(found, given_regions(regions, region_names, note))
+        return with_places(found, given_regions(regions, region_names, volume.grid, note))
     return _with_earlier_places(found, Path(probability), note)
 
 
@@ -87,18 +90,15 @@ def save_relabelled(
 
     Raises:
         OutputError: if something cannot be written; then nothing is.
-        UsageError: if a file it was made from would be overwritten.
+        UsageError: if a file it was made from would be overwritten, such as the prediction's own labels.
         DataError: if the prediction's own provenance cannot be read.
     """
     probability, folder, others = Path(probability), make_folder(folder), others or {}
     name = _name(probability)
-    written = {
-        "labels": folder / f"{name}_labels.nii.gz",
-        "lesions": folder / f"{name}_lesions.tsv",
-        "provenance": folder / f"{name}_provenance.json",
-    }
-    require_not_inputs(written.values(), [probability, *others.values()])
-    record = _earlier_record(_beside(probability, "provenance.json"))
+    written = {kind: folder / f"{name}_{ending}" for kind, ending in _WRITTEN.items()}
+    earlier = [path for ending in _WRITTEN.values() if (path := _beside(probability, ending)).exists()]
+    require_not_inputs(written.values(), [probability, *earlier, *others.values()])
+    record = _earlier_record(_beside(probability, _WRITTEN["provenance"]))
     record["relabel"] = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **{kind: describe_file(str(path)) for kind, path in {"probability": probability, **others}.items()},
@@ -118,7 +118,7 @@ def criteria_beside(probability: str | Path) -> LesionCriteria:
     Raises:
         DataError: if the provenance cannot be read.
     """
-    beside = _beside(Path(probability), "provenance.json")
+    beside = _beside(Path(probability), _WRITTEN["provenance"])
     saved = _earlier_record(beside).get("criteria", {})
     try:
         return LesionCriteria(**saved)
@@ -142,7 +142,7 @@ def _beside(probability: Path, ending: str) -> Path:
 
 def _with_earlier_places(found: FoundLesions, probability: Path, note: Note) -> FoundLesions:
     """Region and side as the prediction's lesions have them at the same place."""
-    labels, table = _beside(probability, "labels.nii.gz"), _beside(probability, "lesions.tsv")
+    labels, table = (_beside(probability, _WRITTEN[kind]) for kind in ("labels", "lesions"))
     if not (labels.is_file() and table.is_file()):
         return found
     names = {

@@ -88,6 +88,7 @@ BAD_IMAGES = {
     "cut short": _truncated,
     "3-D": lambda path: _nifti(path, np.ones((10, 10), np.float32)),
     "--volume": lambda path: _nifti(path, np.ones((10, 10, 10, 3), np.float32)),
+    "measures": lambda path: _nifti(path, np.random.default_rng(0).random((30, 30, 19), dtype=np.float32)),
     "constant": lambda path: _nifti(path, np.full((20, 20, 20), 3, np.float32)),
     "finite": lambda path: _with_nan(path, 0.05),
     "voxel size": lambda path: _nifti(

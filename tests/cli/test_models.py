@@ -46,11 +46,18 @@ def test_what_is_there_is_listed(installed: Path, capsys: Capture) -> None:
 
 def test_a_cards_figures_win(installed: Path, capsys: Capture) -> None:
     (installed / "microbleeds").chmod(0o755)
-    figures = {"physical generator": {"f1": {"value": 0.84, "low": 0.78, "high": 0.9}}}
+    figures = {
+        "physical generator": {
+            "sensitivity": {"value": 0.9},
+            "f1": {"value": 0.84, "low": 0.78, "high": 0.9},
+        },
+        "no bleeds": {"precision": {"value": 0.0}, "f1": {"value": 0.0}, "fp_per_scan": {"value": 1.3}},
+    }
     (installed / "microbleeds" / "MODEL_CARD.json").write_text(json.dumps(figures))
     assert main(["models", "microbleeds"]) == 0
     shown = capsys.readouterr().out
-    assert "physical generator F1 0.84 (0.78-0.90)\n" in shown
+    assert "physical generator Sensitivity 0.90, F1 0.84 (0.78-0.90)\n" in shown
+    assert "no bleeds         False positives per scan 1.30\n" in shown
     assert "licence           Apache-2.0\n" in shown
     assert "cross-validated: " not in shown
 
@@ -94,3 +101,19 @@ def test_without_weights_predict_says_so(
     assert not (tmp_path / "o").exists()
     assert main(["models"]) == 0
     assert "No model is bundled" in capsys.readouterr().out
+
+
+def test_the_anatomy_network_has_no_card_and_is_not_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "models" / "anatomy").mkdir(parents=True)
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    commands = {
+        "error: anatomy has no model card: docs/anatomy.md tells how good it is": "models anatomy --card",
+        "error: no bundled model is called nope: there are anatomy": "models nope",
+        "error: anatomy finds the brain and its regions": "model export anatomy -o out --format onnx",
+    }
+    for expected, command in commands.items():
+        assert main(command.split()) == 1
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith(expected)

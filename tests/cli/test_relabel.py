@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -54,3 +55,24 @@ def test_a_map_of_regions_is_never_overwritten(probability: Path, tmp_path: Path
     assert main(command) == 2
     assert "would be overwritten" in capsys.readouterr().err
     assert regions.read_bytes() == before
+
+
+def test_the_predictions_own_files_are_never_overwritten(
+    probability: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """Its labels and table say where lesions are, so they are inputs."""
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert main(["relabel", str(probability), "-o", str(tmp_path), "--threshold", "0.2"]) == 2
+    error = capsys.readouterr().err
+    assert "swi_labels.nii.gz is an input of this command" in error
+    assert "name another output (-o)" in error
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_several_volumes_of_regions_must_be_split(probability: Path, tmp_path: Path, capsys: Capture) -> None:
+    image = nib.Nifti1Image(np.full((20, 20, 20, 2), 10, np.int16), np.eye(4))
+    nib.save(image, tmp_path / "two.nii.gz")
+    command = ["relabel", str(probability), "-o", str(tmp_path / "out")]
+    assert main([*command, "--regions", str(tmp_path / "two.nii.gz")]) == 1
+    error = capsys.readouterr().err
+    assert "two.nii.gz: holds 2 volumes (shape 20 x 20 x 20 x 2), expected one: split the file" in error

@@ -36,10 +36,21 @@ def test_names_mean_folders_and_paths_come_first(
     assert bundled.bundled_names() == ("microbleeds", "another")
     assert bundled.bundled_model() == bundled.named_model("microbleeds") == ours
     with pytest.raises(
-        ModelError, match="no bundled model is called anatomy: there are microbleeds, another"
+        ModelError, match=r"no bundled model is called nope: there are microbleeds, another, anatomy$"
     ):
-        bundled.bundled_model("anatomy")
+        bundled.bundled_model("nope")
     monkeypatch.chdir(tmp_path)
     assert bundled.named_model("something") == Path("something")
     (tmp_path / "microbleeds").mkdir()  # the user's own
     assert bundled.named_model("microbleeds") == Path("microbleeds")
+
+
+def test_the_anatomy_network_is_no_model_of_folds(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add(folder, "microbleeds")
+    (folder / "anatomy").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for call in (bundled.named_model, find_model):
+        with pytest.raises(ModelError, match=r"^anatomy finds the brain .* it cannot be exported or named"):
+            call("anatomy")

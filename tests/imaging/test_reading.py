@@ -63,7 +63,8 @@ def test_several_volumes_need_a_choice(tmp_path):
     path = save(tmp_path / "echoes.nii.gz", data)
     message = refused(path)
     assert "3 volumes" in message
-    assert "--volume N (0 to 2) or split the file" in message
+    assert "expected one: split the file (predict, selftest and synthesize" in message
+    assert "--volume N, 0 to 2" in message
     with pytest.raises(ImageError, match="3 volumes"):
         read_shape(path)
     assert np.array_equal(read_volume(path, index=2).data, data[..., 2])

@@ -10,6 +10,8 @@ from scipy.spatial.transform import Rotation
 from shiva_cmb.errors import UsageError
 
 Sequence = Literal["swi", "t2s"]
+LARGEST = 1000.0
+"""Of sizes in mm, and of signal to noise."""
 LEAST_VOXELS = 1e4
 """With fewer nothing could be seen."""
 
@@ -52,8 +54,10 @@ class ProtocolSettings:
                 raise UsageError(f"{field.name}: expected a share from 0 to 1, got {value}")
             if field.name in ("in_plane_mm", "swi_slice_mm", "t2s_slice_mm", "signal_to_noise"):
                 low, high = value
-                if not 0 < low <= high:
-                    raise UsageError(f"{field.name}: expected 0 < smallest <= largest, got {low}, {high}")
+                if not 0 < low <= high <= LARGEST:
+                    raise UsageError(
+                        f"{field.name}: expected 0 < smallest <= largest <= {LARGEST:g}, got {low}, {high}"
+                    )
         if not 0 <= self.bias[0] <= self.bias[1]:
             raise UsageError(f"bias: expected 0 <= smallest <= largest, got {self.bias[0]}, {self.bias[1]}")
         if not 0 <= self.max_tilt_degrees <= 90:
