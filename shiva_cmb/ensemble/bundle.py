@@ -194,12 +194,12 @@ def write_bundle(
 
 
 def update_operating_point(bundle: Bundle, point: OperatingPoint) -> Bundle:
-    """Write another operating point into a bundle's descriptor; everything else in it stays.
+    """Write another operating point into a bundle's descriptor; figures at the former one go, all else stays.
 
     Raises:
         OutputError: if the descriptor cannot be written.
     """
-    part = bundle.part.model_copy(update={"operating_point": point})
+    part = bundle.part.model_copy(update={"operating_point": point, "metrics": {}})
     descriptor = bundle.descriptor.model_copy(update={"shiva_cmb": part})
     with replacing() as pending:
         pending.path(bundle.descriptor_path).write_text(descriptor.to_json(), encoding="utf-8")

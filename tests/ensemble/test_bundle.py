@@ -116,8 +116,11 @@ def test_an_interrupted_bundle_has_no_descriptor(
     verify_bundle(write_bundle(folder, folds, ShivaCmbPart(), keep_others=True))
 
 
-def test_another_operating_point_changes_nothing_else(bundle: Bundle) -> None:
+def test_another_operating_point_changes_only_what_depends_on_it(bundle: Bundle) -> None:
     before = json.loads(bundle.descriptor_path.read_text())
+    before["shiva_cmb"]["metrics"] = {"f1": 0.5}  # at the former one
+    bundle.descriptor_path.write_text(json.dumps(before))
+    bundle = open_bundle(bundle.folder)
     point = OperatingPoint(threshold=0.3, min_volume_mm3=4.0, curve=({"threshold": 0.3, "f1": 0.8},))
     update_operating_point(bundle, point)
     again = open_bundle(bundle.folder)
@@ -126,6 +129,8 @@ def test_another_operating_point_changes_nothing_else(bundle: Bundle) -> None:
     after = json.loads(bundle.descriptor_path.read_text())
     assert after["shiva_cmb"].pop("operating_point")["curve"] == [{"threshold": 0.3, "f1": 0.8}]
     before["shiva_cmb"].pop("operating_point")
+    assert before["shiva_cmb"].pop("metrics") == {"f1": 0.5}
+    assert not after["shiva_cmb"].pop("metrics", {})
     assert after == before
     verify_bundle(again)
 
