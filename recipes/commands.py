@@ -97,10 +97,8 @@ def predict_scans(model: str | Path, scans: Path, found: Path) -> None:
         shiva_cmb("predict", *to_do, "-m", model, "-o", found)
 
 
-def evaluate_scans(
-    scans: Path, found: Path, settings: EvaluationSettings, *, processes: int = 1
-) -> Evaluation:
-    """Judge the predictions of a folder of generated scans, by the truth that lies with them."""
+def write_truth(scans: Path, strata: Sequence[str] = ()) -> Path:
+    """The table of a folder's cases and their truth that `shiva-cmb evaluate` takes."""
     truth = scans / "truth.tsv"
     rows = [
         {
@@ -108,13 +106,20 @@ def evaluate_scans(
             "patient": case.patient,
             "truth": case.label,
             "regions": scans / f"{case.name}_regions.nii.gz",
-            **{name: case.columns.get(name) for name in settings.strata},
+            **{name: case.columns.get(name) for name in strata},
         }
         for case in read_cases(scans / LIST_NAME)
     ]
-    write_tsv(truth, ("case", "patient", "truth", "regions", *settings.strata), rows)
+    write_tsv(truth, ("case", "patient", "truth", "regions", *strata), rows)
+    return truth
+
+
+def evaluate_scans(
+    scans: Path, found: Path, settings: EvaluationSettings, *, processes: int = 1
+) -> Evaluation:
+    """Judge the predictions of a folder of generated scans, by the truth that lies with them."""
+    paired = pair_cases(write_truth(scans, settings.strata), found, note=say)
     names = {value: Place(*place) for value, place in REGION_NAMES.items()}  # type: ignore[arg-type]
-    paired = pair_cases(truth, found, note=say)
     return evaluate(paired, settings, region_names=names, processes=processes, note=say)
 
 
