@@ -57,7 +57,7 @@ def test_what_says_its_input_gives_the_image_back(
 
     back = slide(second_channel, image, window, overlap=overlap, batch_size=batch_size)
     assert back.dtype == np.float32
-    np.testing.assert_allclose(back, image[..., 1], atol=1e-6)
+    np.testing.assert_allclose(back, image[..., 1], atol=5e-6)  # sums of up to dozens of weighted float32
     assert seen == {(batch_size, *window, 2)}, "another shape would be compiled again"
     constant = slide(lambda batch: np.ones(batch.shape[:4]), image, window, overlap=overlap)
     np.testing.assert_allclose(constant, 1, atol=1e-6)
