@@ -176,5 +176,5 @@ def test_a_negative_seed_is_refused_before_anything_is_made(small: None, tmp_pat
 def test_the_bundled_model_finds_bleeds_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
     assert main(["demo", "--json", "-o", str(tmp_path / "demo")]) == 0
     scans = json.loads(capsys.readouterr().out)["scans"]
-    assert sum(scan["found"] for scan in scans) > 0.3 * sum(scan["bleeds"] for scan in scans)
-    assert sum(scan["false_alarms"] for scan in scans) < 20  # the first ensemble is weak: see its card
+    assert sum(scan["found"] for scan in scans) > 0.5 * sum(scan["bleeds"] for scan in scans)
+    assert sum(scan["false_alarms"] for scan in scans) < 20
