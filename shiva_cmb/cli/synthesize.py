@@ -12,11 +12,8 @@ from shiva_cmb.cli.screen import print_json, print_note
 from shiva_cmb.errors import NOT_CLINICAL, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from shiva_cmb.synthesis.bleeds.implant import ImplantSettings, RealScan
+    from shiva_cmb.synthesis.bleeds.implant import RealScan
     from shiva_cmb.synthesis.head_map import HeadMap
-    from shiva_cmb.synthesis.scan import GeneratedScan
 
 GENERATORS = ("quick", "physical")
 IMPLANT = "implant"
@@ -128,34 +125,18 @@ def _generator(name: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
         physical = changed(PhysicalSettings(), settings)
         return partial(make_physical_scan, settings=physical), plain(asdict(physical))
     if name == IMPLANT:
-        from shiva_cmb.synthesis.bleeds.implant import ImplantSettings
+        from shiva_cmb.synthesis.bleeds.implant import ImplantSettings, scan_with_bleeds
 
         implants = changed(ImplantSettings(), settings)
-        return partial(_copy_with_bleeds, settings=implants), plain(asdict(implants))
+        return partial(scan_with_bleeds, settings=implants, note=print_note), plain(asdict(implants))
     raise UsageError(f"--generator {name}: expected one of {', '.join(GENERATORS)}")
-
-
-def _copy_with_bleeds(
-    rng: "np.random.Generator", scan: "RealScan", settings: "ImplantSettings"
-) -> "GeneratedScan":
-    """`scan_with_bleeds`, with a note on bleeds that found no place."""
-    from copy import deepcopy
-
-    from shiva_cmb.synthesis.bleeds.draw import draw_number
-    from shiva_cmb.synthesis.bleeds.implant import scan_with_bleeds
-
-    wanted = draw_number(deepcopy(rng), settings.bleeds)  # the first that is drawn there
-    made = scan_with_bleeds(rng, scan, settings)
-    if len(made.bleeds) < wanted:
-        print_note(f"only {len(made.bleeds)} of {wanted} bleeds found a place in a copy of {scan.name}")
-    return made
 
 
 def _inputs(
     folder: Path | None, names: Sequence[str] | None, into: Path | None, mask: Path | None
 ) -> dict[str, Path]:
     """The files that scans are made from, by what the record calls them."""
-    from shiva_cmb.synthesis.head_map import BUNDLED
+    from shiva_cmb.synthesis.head_map import BUNDLED, head_map_paths
 
     if into is not None:
         return {"into": into} if mask is None else {"into": into, "mask": mask}
@@ -163,11 +144,7 @@ def _inputs(
         return {BUNDLED.name: BUNDLED}
     if not folder.is_dir():
         return {folder.name: folder}
-    endings = (".nii", ".nii.gz")
-    files = {file.name: file for file in sorted(folder.iterdir()) if file.name.endswith(endings)}
-    if names is None:
-        return files
-    return {name: files[name] for name in (f"{n}{e}" for n in names for e in endings) if name in files}
+    return {path.name: path for path in head_map_paths(folder, names).values()}
 
 
 def _heads(folder: Path | None, names: Sequence[str] | None) -> "tuple[HeadMap, ...]":

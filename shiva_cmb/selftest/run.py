@@ -126,8 +126,8 @@ def _copy(
     )
     rng = np.random.default_rng([settings.seed, repeat])
     copy = implant(rng, scan.image, scan.allowed, scan.regions, wanted, scanner)
-    if len(copy.bleeds) < settings.bleeds:
-        note(f"only {len(copy.bleeds)} of {settings.bleeds} bleeds found a place in copy {repeat}")
+    if len(copy.bleeds) < copy.wanted:
+        note(f"only {len(copy.bleeds)} of {copy.wanted} bleeds found a place in copy {repeat}")
     return copy
 
 

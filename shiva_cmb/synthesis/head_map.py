@@ -212,11 +212,7 @@ def read_head_maps(
     Raises:
         DataError: if there is none, or one that is named is not there.
     """
-    paths = _head_map_paths(folder)
-    for name in names or ():
-        if name not in paths:
-            raise DataError(f"{folder}: there is no label map {name}; it holds {', '.join(paths)}")
-    return tuple(read_head_map(path, note) for name, path in paths.items() if names is None or name in names)
+    return tuple(read_head_map(path, note) for path in head_map_paths(folder, names).values())
 
 
 def names_of_head_maps(folder: str | Path) -> tuple[str, ...]:
@@ -225,15 +221,27 @@ def names_of_head_maps(folder: str | Path) -> tuple[str, ...]:
     Raises:
         DataError: if there is none.
     """
-    return tuple(_head_map_paths(folder))
+    return tuple(head_map_paths(folder))
 
 
-def _head_map_paths(folder: str | Path) -> dict[str, Path]:
+def head_map_paths(folder: str | Path, names: Sequence[str] | None = None) -> dict[str, Path]:
+    """The files of a folder's label maps, by their names and in this order.
+
+    Args:
+        folder: where `NAME.nii.gz` lie.
+        names: only these; None: all.
+
+    Raises:
+        DataError: if there is none, or one that is named is not there.
+    """
     files = (path for ending in ("nii", "nii.gz") for path in Path(folder).glob(f"*.{ending}"))
     paths = {_head_name(path): path for path in sorted(files) if path.is_file()}
     if not paths:
         raise DataError(f"{folder}: expected a folder with label maps (*.nii.gz), found none")
-    return paths
+    for name in names or ():
+        if name not in paths:
+            raise DataError(f"{folder}: there is no label map {name}; it holds {', '.join(paths)}")
+    return {name: path for name, path in paths.items() if names is None or name in names}
 
 
 def _head_name(path: Path) -> str:

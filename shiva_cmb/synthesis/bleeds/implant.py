@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from shiva_cmb.errors import DataError, UsageError
+from shiva_cmb.errors import DataError, Note, UsageError, warn_user
 from shiva_cmb.imaging import Grid, Volume
 from shiva_cmb.synthesis.bleeds.blooming import attenuation
 from shiva_cmb.synthesis.bleeds.draw import (
@@ -76,6 +76,8 @@ class Implanted:
     """What was put in, number 1 first."""
     sigma: float
     """Standard deviation of the scan's noise, as estimated."""
+    wanted: int
+    """How many bleeds were drawn; those that found no place are missing."""
 
     @property
     def label(self) -> NDArray[np.uint8]:
@@ -113,7 +115,7 @@ def implant(
     data = scan.data.astype(np.float32)
     floor = min(float(data.min()), 0.0)
     data -= floor  # factors need a zero that means no signal
-    bleeds = _placed(rng, data, brain, regions, scan.grid, settings, scanner)
+    bleeds, wanted = _placed(rng, data, brain, regions, scan.grid, settings, scanner)
     sigma = noise_of(data, brain)
     left = np.ones(data.shape, np.float32)
     for bleed in bleeds:
@@ -131,7 +133,7 @@ def implant(
         filled = np.rint(filled)
     values[changed] = np.clip(filled, floor, scan.data.max()).astype(scan.data.dtype)
     truth = tuple(true_bleed(n, *pair) for n, pair in enumerate(zip(bleeds, facts, strict=True), start=1))
-    return Implanted(scan.with_data(values), numbers, truth, sigma)
+    return Implanted(scan.with_data(values), numbers, truth, sigma, wanted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,11 +161,16 @@ class ImplantSettings:
 
 
 def scan_with_bleeds(
-    rng: np.random.Generator, scan: RealScan, settings: ImplantSettings | None = None
+    rng: np.random.Generator,
+    scan: RealScan,
+    settings: ImplantSettings | None = None,
+    note: Note = warn_user,
 ) -> GeneratedScan:
-    """`implant`, in the form that generated scans are written in."""
+    """`implant`, in the form that generated scans are written in; a note tells of bleeds without a place."""
     settings = settings or ImplantSettings()
     made = implant(rng, scan.image, scan.brain, scan.regions, settings.bleeds, settings.scanner)
+    if len(made.bleeds) < made.wanted:
+        note(f"only {len(made.bleeds)} of {made.wanted} bleeds found a place in a copy of {scan.name}")
     scanner = settings.scanner
     known = np.zeros(scan.image.shape, np.uint8) if scan.regions is None else scan.regions
     return GeneratedScan(
@@ -225,7 +232,8 @@ def _placed(
     grid: Grid,
     settings: BleedSettings,
     scanner: ScannerSettings,
-) -> tuple[Bleed, ...]:
+) -> tuple[tuple[Bleed, ...], int]:
+    """The bleeds that found a place, and how many were drawn."""
     among = {"anywhere": np.flatnonzero(brain)}
     shares: tuple[float, ...] = (1.0,)
     if regions is not None:
@@ -236,7 +244,8 @@ def _placed(
         raise DataError("there is no place for bleeds: the brain mask is empty, or no region lies within it")
     bleeds: list[Bleed] = []
     kept: list[tuple[NDArray[np.float64], float]] = []
-    for diameter in draw_visible_mm(rng, settings, draw_number(rng, settings)):
+    diameters = draw_visible_mm(rng, settings, draw_number(rng, settings))
+    for diameter in diameters:
         bleed = draw_bleed(rng, float(diameter), settings)
         seen = visible_diameter_mm(
             bleed.core_diameter_mm, bleed.chi_ppm, scanner.te_ms / 1000, scanner.field_t
@@ -253,7 +262,7 @@ def _placed(
                 )
                 bleeds.append(replace(bleed, ball=ball, region=region, side=side))
                 break
-    return tuple(bleeds)
+    return tuple(bleeds), len(diameters)
 
 
 def _is_clear(
