@@ -42,7 +42,7 @@ def relabel(
         image: the scan, for the contrast of lesions; resampled if its grid differs.
         mask: brain mask; lesions outside of it are dropped.
         regions: map of regions on any grid, such as FreeSurfer's or SynthSeg's.
-        region_names: what its values mean; FreeSurfer's if left out.
+        region_names: what its values mean; if left out, see `given_regions`.
         note: told what was resampled, and how many lesions have no region.
 
     Raises:

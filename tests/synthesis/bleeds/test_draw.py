@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -159,9 +161,10 @@ def test_sizes_and_counts_are_those_of_the_datasets() -> None:
 
 
 def test_settings_at_their_limits_are_taken() -> None:
-    BleedSettings(
-        bleed_count=(0, 1000),
-        bleed_diameter_mm=(0.1, 60),
-        bleed_susceptibility_ppm=(0.1, 100),
-        bleed_core_decay=(1, 1e4),
-    )
+    limits = {
+        "bleed_count": (0, 1000),
+        "bleed_diameter_mm": (0.1, 60),
+        "bleed_susceptibility_ppm": (0.1, 100),
+        "bleed_core_decay": (1, 1e4),
+    }
+    assert asdict(BleedSettings(**limits)).items() >= limits.items()  # type: ignore[arg-type]
