@@ -93,6 +93,14 @@ periventricular white matter as deep; aseg and SynthSeg have one label for all c
 there it is lobar. Cerebrospinal fluid outside the ventricles, vessels and lesions have no place of their own.
 """
 
+NO_REGION = frozenset(
+    (
+        *(24, 25, 30, 57, 62, 130, 163, 164, 165, *range(257, 263)),  # fluid, lesions, vessels, skull
+        *(502, 506, 507, 508, 509, 511, 512, 514, 515, 516, 530),  # SynthSeg's training maps: the head around
+    )
+)
+"""Labels that such maps may well hold though they are no region of a bleed."""
+
 COARSE: dict[int, Place] = {
     1: Place("lobar", "left"),
     2: Place("lobar", "right"),

@@ -38,7 +38,7 @@ RegionNames = Annotated[
     Path | None,
     typer.Option(
         help="Table with value, region and perhaps side: what the values of --regions mean. "
-        "Default: FreeSurfer's labels."
+        "Default: FreeSurfer's and SynthSeg's labels."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -69,12 +69,10 @@ def synthesize(
     from shiva_cmb.synthesis.scan import files_to_write, write_scans
 
     names = _settings(config, set_ or [])
-    if into is not None and (labelmaps is not None or heads is not None):
-        raise UsageError("--into takes a real scan in place of label maps: leave LABELMAPS and --heads out")
-    if into is not None and generator != GENERATORS[0]:
-        raise UsageError("--generator makes heads: leave it out with --into")
     if into is None and (mask is not None or volume is not None):
         raise UsageError("-b and --volume are about the scan that --into names")
+    if into is not None:
+        _require_no_heads(labelmaps, heads, generator)
     chosen = None if heads is None else [name.strip() for name in heads.split(",")]
     inputs = _inputs(labelmaps, chosen, into, mask)
     require_not_inputs(files_to_write(output, count), [*inputs.values(), *([config] if config else [])])
@@ -98,6 +96,13 @@ def synthesize(
         print_json({"cases": str(path), "count": count, "notice": NOT_CLINICAL})
     else:
         print(f"{count} scan{'s' * (count != 1)} -> {path}")
+
+
+def _require_no_heads(labelmaps: Path | None, heads: str | None, generator: str) -> None:
+    if labelmaps is not None or heads is not None:
+        raise UsageError("--into takes a real scan in place of label maps: leave LABELMAPS and --heads out")
+    if generator != GENERATORS[0]:
+        raise UsageError("--generator makes heads: leave it out with --into")
 
 
 def _settings(config: Path | None, assigned: list[str]) -> dict[str, Any]:
@@ -167,11 +172,11 @@ def _real_scan(path: Path, mask: Path | None, volume: int | None) -> "RealScan":
     """A real scan with its brain and, where the anatomy network finds them, its regions."""
     from shiva_cmb.prediction import image_name
     from shiva_cmb.prediction.inputs import read_subject
-    from shiva_cmb.prediction.regions import find_regions
+    from shiva_cmb.prediction.regions import estimated_regions
     from shiva_cmb.synthesis.bleeds.implant import RealScan
 
     subject = read_subject(path, mask, index=volume, note=print_note)
-    regions = find_regions(subject, None, None, print_note).volume
+    regions = estimated_regions(subject).volume
     return RealScan(
         image_name(path), subject.channels[0], subject.brain, None if regions is None else regions.data
     )

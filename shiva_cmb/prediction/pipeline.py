@@ -17,7 +17,7 @@ from shiva_cmb.imaging import ModelInput, Preprocessing, SpatialChain, Volume
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
 from shiva_cmb.prediction import provenance
 from shiva_cmb.prediction.inputs import ImageLike, Subject, on_model_grid, read_subject
-from shiva_cmb.prediction.regions import RegionMap, find_regions, with_places
+from shiva_cmb.prediction.regions import RegionMap, estimated_regions, given_regions, with_places
 from shiva_cmb.prediction.result import ModelSpace, Prediction
 
 OnStep = Callable[[str], None]
@@ -84,10 +84,13 @@ def predict(
     with steps("reading", "read_s"):
         subject = read_subject(image, mask, index=settings.volume_index, note=say)
         _require_channels(subject, ensemble)
+        given = None  # the user's map is tried now: whoever gave a wrong one need not wait for the networks
+        if regions is not None:
+            given = given_regions(regions, settings.region_names, subject.grid, say)
     plan = _plan(settings, ensemble)
     model_space, probability, found = _search(subject, ensemble, plan, steps, say)
     with steps("naming regions", "regions_s"):
-        region_map = _regions(subject, regions, found, settings, say)
+        region_map = given or _estimated(subject, found, settings)
         found = with_places(found, region_map)
     record = _record(subject, ensemble, plan, model_space.chain, found, region_map)
     record |= {"notes": notes, "seconds": steps.seconds}
@@ -136,16 +139,10 @@ def _search(
         return _find(subject, inputs[0], maps, plan.criteria, note)
 
 
-def _regions(
-    subject: Subject,
-    given: ImageLike | None,
-    found: FoundLesions,
-    settings: PredictionSettings,
-    note: Note,
-) -> RegionMap:
+def _estimated(subject: Subject, found: FoundLesions, settings: PredictionSettings) -> RegionMap:
     # the network is not asked for the sake of an empty table
-    if settings.places and (len(found.table) or given is not None or subject.anatomy is not None):
-        return find_regions(subject, given, settings.region_names, note)
+    if settings.places and (len(found.table) or subject.anatomy is not None):
+        return estimated_regions(subject)
     return RegionMap()
 
 

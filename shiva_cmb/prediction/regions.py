@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from shiva_cmb.anatomy import segment_head
 from shiva_cmb.anatomy.places import lesion_places
 from shiva_cmb.anatomy.quality import LEAST_FOUND_CM3
-from shiva_cmb.anatomy.regions import COARSE, FREESURFER, Place
+from shiva_cmb.anatomy.regions import COARSE, FREESURFER, NO_REGION, Place
 from shiva_cmb.errors import ImageError, Note
 from shiva_cmb.imaging import Grid, Volume
 from shiva_cmb.lesions import FoundLesions, LesionTable
 from shiva_cmb.prediction.inputs import ESTIMATED, ImageLike, Subject, read_image, volume_name
-from shiva_cmb.synthesis.head_map import MOST_UNKNOWN, tissues_of
 
 LARGEST_COARSE = 7
-"""Value of the maps that `predict` writes itself, the fluid's. FreeSurfer's right half has values from 41."""
-WITHOUT_PLACE = (*np.flatnonzero(tissues_of(np.arange(1024))).tolist(), 130, 165, *range(257, 263))
-"""FreeSurfer's labels that a map may well hold though many are no region: fluid, vessels, the head around."""
+"""Value of the maps that `predict` writes itself, the fluid's."""
+FREESURFER_RIGHT = 41
+"""The right half's white matter: a map of FreeSurfer's without this or a higher value is another atlas'."""
+MOST_UNKNOWN = 0.1
+"""Of a map's voxels that are not 0, how many may have values that no list knows."""
 WHOLE = 0.01
 """A label may be as far from a whole number as this, from a header's scale factor."""
 LEAST_COMMON = 0.7
@@ -39,22 +40,8 @@ class RegionMap:
     """Where it came from, or why there is none."""
 
 
-def find_regions(
-    subject: Subject, given: ImageLike | None, names: Mapping[int, Place] | None, note: Note
-) -> RegionMap:
-    """The user's map if there is one (`given_regions`), else the anatomy network's.
-
-    Args:
-        subject: image and mask.
-        given: the user's map of regions, on any grid in the image's space.
-        names: what its values mean; if left out, see `given_regions`.
-        note: told of repairs.
-
-    Raises:
-        ImageError: if the user's map cannot be used.
-    """
-    if given is not None:
-        return given_regions(given, names, subject.grid, note)
+def estimated_regions(subject: Subject) -> RegionMap:
+    """The anatomy network's map; no map where its brain is not the mask's."""
     if subject.anatomy is not None:
         return _coarse(subject, subject.anatomy.regions)
     if float(subject.brain.sum()) * subject.grid.voxel_volume_mm3 / 1000 < LEAST_FOUND_CM3:
@@ -91,6 +78,7 @@ def given_regions(given: ImageLike, names: Mapping[int, Place] | None, image: Gr
     meaning = names
     if meaning is None:
         meaning = FREESURFER if (values > LARGEST_COARSE).any() else COARSE
+        _require_right_half(values, name)
     if not np.isin(np.rint(values), list(meaning)).any():
         raise ImageError(
             f"{name}: none of its values is a known region: give FreeSurfer's or SynthSeg's labels, or a "
@@ -103,13 +91,22 @@ def given_regions(given: ImageLike, names: Mapping[int, Place] | None, image: Gr
     return RegionMap(volume, meaning, name)
 
 
+def _require_right_half(values: NDArray[Any], name: str) -> None:
+    """An atlas of a few regions, such as MARS, has small numbers that mean something else in FreeSurfer's."""
+    if values.size and LARGEST_COARSE < values.max() < FREESURFER_RIGHT:
+        raise ImageError(
+            f"{name}: values up to {values.max():g} are not FreeSurfer's or SynthSeg's labels (their "
+            f"right half begins at {FREESURFER_RIGHT}): give a table of what the values mean"
+        )
+
+
 def _require_parcellation(values: NDArray[Any], counts: NDArray[Any], name: str) -> None:
     """Refuse masks and scans. `values` are the map's, but for 0, and `counts` how often they are there."""
     advice = "give FreeSurfer's or SynthSeg's labels, or a table of what the values mean"
     whole = np.rint(values)
     if {*np.unique(whole).tolist()} in ({1}, {0, 1}, {255}):
         raise ImageError(f"{name}: looks like a mask (0 and {whole.max():g}), not like regions: {advice}")
-    label = (np.abs(values - whole) <= WHOLE) & np.isin(whole, [*COARSE, *FREESURFER, *WITHOUT_PLACE])
+    label = (np.abs(values - whole) <= WHOLE) & np.isin(whole, [*COARSE, *FREESURFER, *NO_REGION])
     unknown = counts[~label].sum() / counts.sum()
     if unknown > MOST_UNKNOWN:
         raise ImageError(

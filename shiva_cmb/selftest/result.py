@@ -13,6 +13,7 @@ from shiva_cmb.errors import NOT_CLINICAL, UsageError
 from shiva_cmb.files import replacing, require_not_inputs, write_json
 from shiva_cmb.imaging import Volume, write_volume
 from shiva_cmb.prediction.result import make_folder
+from shiva_cmb.synthesis.bleeds.draw import MOST_BLEEDS
 from shiva_cmb.synthesis.bleeds.implant import Implanted, ScannerSettings
 from shiva_cmb.synthesis.scan import TrueBleed
 from shiva_cmb.tables import write_tsv
@@ -44,8 +45,10 @@ class SelfTestSettings:
     """Keep the copies in the result, to be looked at."""
 
     def __post_init__(self) -> None:
-        if self.bleeds < 1 or self.repeats < 1:
-            raise UsageError(f"expected 1 bleed and 1 repeat or more, got {self.bleeds} and {self.repeats}")
+        if not 1 <= self.bleeds <= MOST_BLEEDS:
+            raise UsageError(f"bleeds: expected 1 to {MOST_BLEEDS}, got {self.bleeds}")
+        if self.repeats < 1:
+            raise UsageError(f"repeats: expected 1 or more, got {self.repeats}")
         if self.seed < 0:
             raise UsageError(f"seed: expected 0 or more, got {self.seed}")
         if not 0.5 <= self.diameter_mm[0] <= self.diameter_mm[1] <= 20:

@@ -14,7 +14,7 @@ from shiva_cmb.evaluation import lesions_of_labels, match_lesions
 from shiva_cmb.imaging import Volume
 from shiva_cmb.prediction import Prediction, PredictionSettings, predict
 from shiva_cmb.prediction.inputs import ImageLike, read_subject
-from shiva_cmb.prediction.regions import find_regions
+from shiva_cmb.prediction.regions import estimated_regions
 from shiva_cmb.selftest.result import ImplantedBleed, SelfTest, SelfTestSettings
 from shiva_cmb.synthesis.bleeds.draw import BleedSettings
 from shiva_cmb.synthesis.bleeds.implant import Implanted, ScannerSettings, implant
@@ -103,7 +103,7 @@ def _untouched(
     image = subject.channels[0]
     brain_mask = None if subject.mask is None else image.with_data(subject.mask)
     found = _predict(image, brain_mask, ensemble, note)
-    regions = find_regions(subject, None, None, note)
+    regions = estimated_regions(subject)
     if regions.volume is None:
         note(f"regions are not known ({regions.source}): bleeds are implanted anywhere in the brain")
     places = None if regions.volume is None else regions.volume.data

@@ -113,6 +113,7 @@ def test_regions_come_from_the_users_map(
         image, model=dot_bundle.folder, mask=mask, regions=tmp_path / "aseg.nii.gz", settings=by_name
     )
     assert {lesion.region for lesion in again.lesions} <= {"frontal", None}
+    steps: list[str] = []
     with pytest.raises(ImageError, match=r"aseg.nii.gz: none of its values is a known region"):
         predict(
             image,
@@ -120,7 +121,9 @@ def test_regions_come_from_the_users_map(
             mask=mask,
             regions=tmp_path / "aseg.nii.gz",
             settings=PredictionSettings(region_names={99: Place("nowhere", None)}),
+            on_step=steps.append,
         )
+    assert steps == ["loading the model", "reading"]  # before the networks, which take long
 
 
 def test_a_mask_without_a_head_leaves_regions_unknown(

@@ -74,3 +74,10 @@ def test_a_map_that_lies_elsewhere_is_refused() -> None:
     with pytest.raises(ImageError, match="does not overlap the image"):
         read(map_of(2, 41, 0, 0, at_mm=-2))  # only its 0 reaches the image
     assert read(map_of(2, 41, 10, at_mm=-2)).names
+
+
+def test_a_small_atlas_needs_a_table_of_its_values() -> None:
+    """MARS has 13 regions: FreeSurfer's list would call them something else."""
+    with pytest.raises(ImageError, match=r"values up to 13 are not FreeSurfer's.*give a table"):
+        read(map_of(*range(14)))
+    assert read(map_of(*range(14)), {13: Place("brainstem", None)}).names

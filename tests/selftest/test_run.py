@@ -27,7 +27,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         regions[:, :, regions.shape[2] // 2 :] = 1
         return RegionMap(Volume(regions, subject.grid.affine))
 
-    monkeypatch.setattr(run, "find_regions", halves)
+    monkeypatch.setattr(run, "estimated_regions", halves)
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +158,9 @@ def test_size_classes_begin_at_their_cuts() -> None:
         SelfTestSettings(repeats=0)
     with pytest.raises(UsageError, match="diameters"):
         SelfTestSettings(diameter_mm=(5.0, 2.0))
+
+
+@pytest.mark.parametrize("bleeds", [0, 1001])
+def test_as_many_bleeds_as_can_be_implanted(bleeds: int) -> None:
+    with pytest.raises(UsageError, match=f"bleeds: expected 1 to 1000, got {bleeds}"):
+        SelfTestSettings(bleeds=bleeds)
