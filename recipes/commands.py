@@ -119,7 +119,7 @@ def evaluate_scans(
 ) -> Evaluation:
     """Judge the predictions of a folder of generated scans, by the truth that lies with them."""
     paired = pair_cases(write_truth(scans, settings.strata), found, note=say)
-    names = {value: Place(*place) for value, place in REGION_NAMES.items()}  # type: ignore[arg-type]
+    names = {value: Place(*place) for value, place in REGION_NAMES.items()}
     return evaluate(paired, settings, region_names=names, processes=processes, note=say)
 
 

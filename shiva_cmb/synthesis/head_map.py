@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from shiva_cmb.anatomy.regions import COARSE
+from shiva_cmb.anatomy.regions import COARSE, Side
 from shiva_cmb.errors import DataError, Note, warn_user
 from shiva_cmb.imaging import Grid, Reorient, Resample, SpatialChain, Volume, read_volume
 from shiva_cmb.synthesis.specks import without_specks
@@ -78,7 +78,7 @@ INFRATENTORIAL = (BRAINSTEM, CEREBELLAR_WHITE, CEREBELLAR_CORTEX)
 SPECKLED = (OUTSIDE, ARTERY, VEIN, SOFT, MUSCLE, MUCOSA, SKIN, BONE, MARROW)
 """Tissues whose pieces of a few voxels are slips of the segmentation; small pieces of others are real."""
 
-REGION_NAMES: Mapping[int, tuple[str, str]] = {
+REGION_NAMES: Mapping[int, tuple[str, Side]] = {
     **{value: (place.region, place.side or "midline") for value, place in COARSE.items()},
     6: ("ventricle", "midline"),
     7: ("CSF", "midline"),
