@@ -117,7 +117,7 @@ def judge(kind: Kind, bundle: Bundle, given: argparse.Namespace) -> Validation:
     for number, (rule, folder) in enumerate(evaluations.items()):
         result = evaluate_scans(scans, found, RULES[rule], processes=given.processes)
         save_evaluation(result, folder, gallery=number == 0, note=say)
-    which = f"the heads {given.heads}, which the model has not seen" if given.heads else "all label maps"
+    which = f"the heads {given.heads}, which no network was trained on" if given.heads else "all label maps"
     return Validation(kind.title, f"{kind.about} Made of {which}.", evaluations, scans)
 
 
@@ -128,6 +128,7 @@ def _text(bundle: Bundle, given: argparse.Namespace) -> CardText:
     version = bundle.descriptor.version
     title = f"Model card: {bundle.folder.name}{f' {version}' if version else ''}"
     training = ["Scans that `shiva-cmb synthesize` made of label maps of heads, three of ten without bleeds."]
+    training.append("The operating point was chosen on other scans of the heads that it is judged on here.")
     return CardText(title, command, training)
 
 
