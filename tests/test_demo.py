@@ -75,7 +75,7 @@ class DarkDots:
 
 def bright_is_brain(image: Volume, note: Note) -> Anatomy:
     brain = ndimage.binary_fill_holes(image.data > 0.3 * np.percentile(image.data, 95))
-    return Anatomy(brain, brain.astype(np.uint8), (), 1.0, 70.0)
+    return Anatomy(brain, brain.astype(np.uint8), (), 1.0, 70.0, brain)
 
 
 @pytest.fixture

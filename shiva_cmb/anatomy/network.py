@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from shiva_cmb.anatomy.head_network import HeadNetwork, bundled_network
 from shiva_cmb.anatomy.quality import LEAST_FOUND_CM3, quality_flags
+from shiva_cmb.anatomy.regions import COARSE
 from shiva_cmb.anatomy.rough_mask import rough_brain_mask
 from shiva_cmb.anatomy.window import SPACING_MM
 from shiva_cmb.errors import ImageError, Note, warn_user
@@ -17,6 +18,8 @@ LOOKS = 3
 """At most so many, each with the window about the brain that the one before found."""
 NEAR_ENOUGH = 3
 """Voxels of 2 mm by which the window may be off without another look."""
+TISSUE_MARGIN_MM = 2.0
+"""How far from brain tissue a microbleed may lie: the network's edges are no finer, and bleeds bloom."""
 
 Triple = tuple[int, int, int]
 
@@ -35,6 +38,9 @@ class Anatomy:
     """Mean probability of the class that was chosen, over the brain; 0 where only brightness told it."""
     volume_cm3: float
     """Of the brain mask."""
+    searched: NDArray[np.bool_]
+    """Where microbleeds may lie: in brain tissue and up to `TISSUE_MARGIN_MM` from it. Calcified choroid
+    plexus, pineal gland and falx look like bleeds, but lie in the midst of fluid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +96,16 @@ def segment_head(image: Volume, note: Note = warn_user, *, network: HeadNetwork 
     for flag in flags:
         note(flag)
     volume_cm3 = float(native.sum()) * image.grid.voxel_volume_mm3 / 1000
-    return Anatomy(native, np.where(native, there, 0).astype(np.uint8), flags, confidence, volume_cm3)
+    searched = chain.invert(Volume(_nearness(regions, brain), window.affine), order=1).data >= 0.5
+    found = np.where(native, there, 0).astype(np.uint8)
+    return Anatomy(native, found, flags, confidence, volume_cm3, searched)
+
+
+def _nearness(regions: NDArray[np.uint8], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """One half at `TISSUE_MARGIN_MM` from brain tissue, more within, 0 far away; on the window."""
+    tissue = brain & np.isin(regions, list(COARSE))
+    distance_mm = ndimage.distance_transform_edt(~tissue) * SPACING_MM
+    return np.clip(0.5 - (distance_mm - TISSUE_MARGIN_MM) / (4 * SPACING_MM), 0, 1).astype(np.float32)
 
 
 def _look_at_brain(small: Volume, network: HeadNetwork) -> _Look:
@@ -147,4 +162,6 @@ def _by_brightness(image: Volume, note: Note) -> Anatomy:
         "are not known; look at the image, or give a brain mask"
     )
     note(flag)
-    return Anatomy(brain, None, (flag,), 0.0, float(brain.sum()) * image.grid.voxel_volume_mm3 / 1000)
+    distance_mm = ndimage.distance_transform_edt(~brain, sampling=image.grid.spacing_mm)
+    volume_cm3 = float(brain.sum()) * image.grid.voxel_volume_mm3 / 1000
+    return Anatomy(brain, None, (flag,), 0.0, volume_cm3, distance_mm <= TISSUE_MARGIN_MM)

@@ -64,7 +64,7 @@ def predict(
         bool, typer.Option("--spread", help="Also write the folds' standard deviation and agreement.")
     ] = False,
     anatomy: Annotated[
-        bool, typer.Option("--anatomy", help="Also write the brain mask and the regions that were used.")
+        bool, typer.Option("--anatomy", help="Also write brain mask, regions, and where lesions could be.")
     ] = False,
     engine: Annotated[str, typer.Option(help="auto, openvino or keras.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, f32 or bf16.")] = "auto",

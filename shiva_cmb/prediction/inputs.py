@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from shiva_cmb.anatomy import Anatomy, segment_head
@@ -27,8 +26,6 @@ from shiva_cmb.imaging import (
 
 ImageLike = str | Path | Volume
 
-ESTIMATE_MARGIN_MM = 2.0
-"""How far a lesion may reach out of an estimated brain before it counts as outside."""
 LEAST_EXTENT_MM = 20.0
 """What measures less along an axis is no scan of a brain, or its header has a wrong voxel size."""
 ESTIMATED = "anatomy network"
@@ -56,12 +53,6 @@ class Subject:
     def grid(self) -> Grid:
         """Native space."""
         return self.channels[0].grid
-
-    def lesion_region(self) -> NDArray[np.bool_]:
-        """Where lesions may lie: the user's mask, or the estimated one with a margin for its errors."""
-        if self.mask is not None:
-            return self.brain
-        return _dilated(self.brain, self.grid.spacing_mm, ESTIMATE_MARGIN_MM)
 
 
 def read_subject(
@@ -158,11 +149,6 @@ def _require_extent(grid: Grid, name: str) -> None:
             f"{name}: the image measures {size} mm; expected a head scan, "
             f"at least {LEAST_EXTENT_MM:g} mm along each axis: check the file and its voxel size"
         )
-
-
-def _dilated(mask: NDArray[np.bool_], spacing_mm: Sequence[float], margin_mm: float) -> NDArray[np.bool_]:
-    distance_mm = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
-    return np.asarray(distance_mm <= margin_mm)
 
 
 def _quiet(line: str) -> None:

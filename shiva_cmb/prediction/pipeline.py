@@ -17,7 +17,13 @@ from shiva_cmb.imaging import ModelInput, Preprocessing, SpatialChain, Volume
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
 from shiva_cmb.prediction import provenance
 from shiva_cmb.prediction.inputs import ImageLike, Subject, on_model_grid, read_subject
-from shiva_cmb.prediction.regions import RegionMap, estimated_regions, given_regions, with_places
+from shiva_cmb.prediction.regions import (
+    RegionMap,
+    estimated_regions,
+    given_regions,
+    searched_part,
+    with_places,
+)
 from shiva_cmb.prediction.result import ModelSpace, Prediction
 
 OnStep = Callable[[str], None]
@@ -88,15 +94,28 @@ def predict(
         if regions is not None:
             given = given_regions(regions, settings.region_names, subject.grid, say)
     plan = _plan(settings, ensemble)
-    model_space, probability, found = _search(subject, ensemble, plan, steps, say)
-    with steps("naming regions", "regions_s"):
-        region_map = given or _estimated(subject, found, settings)
+    with steps("preparing", "prepare_s"):
+        inputs = on_model_grid(subject, plan.preprocessing, say)
+    with steps("running the networks", "networks_s"):
+        maps = _run(ensemble, inputs, subject, plan)
+    with steps("looking at regions", "regions_s"):
+        region_map = given or _estimated(subject, maps, plan, settings)
+        searched = searched_part(subject, region_map)
+    with steps("finding lesions", "lesions_s"):
+        model_space, probability, found = _find(subject, searched, inputs[0], maps, plan.criteria, say)
         found = with_places(found, region_map)
     record = _record(subject, ensemble, plan, model_space.chain, found, region_map)
     record |= {"notes": notes, "seconds": steps.seconds}
-    brain = Volume(subject.brain.astype(np.uint8), subject.grid.affine)
     return Prediction(
-        probability, found.labels, found.table, model_space, record, tuple(notes), brain, region_map.volume
+        probability,
+        found.labels,
+        found.table,
+        model_space,
+        record,
+        tuple(notes),
+        brain=Volume(subject.brain.astype(np.uint8), subject.grid.affine),
+        searched=Volume(searched.astype(np.uint8), subject.grid.affine),
+        regions=region_map.volume,
     )
 
 
@@ -127,21 +146,9 @@ def _require_channels(subject: Subject, ensemble: Ensemble) -> None:
         )
 
 
-def _search(
-    subject: Subject, ensemble: Ensemble, plan: _Plan, steps: "_Steps", note: Note
-) -> tuple[ModelSpace, Volume, FoundLesions]:
-    """From images to lesions: to the model grid, through the networks, and back."""
-    with steps("preparing", "prepare_s"):
-        inputs = on_model_grid(subject, plan.preprocessing, note)
-    with steps("running the networks", "networks_s"):
-        maps = _run(ensemble, inputs, subject, plan)
-    with steps("finding lesions", "lesions_s"):
-        return _find(subject, inputs[0], maps, plan.criteria, note)
-
-
-def _estimated(subject: Subject, found: FoundLesions, settings: PredictionSettings) -> RegionMap:
+def _estimated(subject: Subject, maps: EnsembleMaps, plan: _Plan, settings: PredictionSettings) -> RegionMap:
     # the network is not asked for the sake of an empty table
-    if settings.places and (len(found.table) or subject.anatomy is not None):
+    if settings.places and (subject.anatomy is not None or maps.mean.max() > plan.criteria.threshold):
         return estimated_regions(subject)
     return RegionMap()
 
@@ -176,36 +183,41 @@ def _run(ensemble: Ensemble, inputs: Sequence[ModelInput], subject: Subject, pla
 
 
 def _find(
-    subject: Subject, model_input: ModelInput, maps: EnsembleMaps, criteria: LesionCriteria, note: Note
+    subject: Subject,
+    searched: NDArray[np.bool_],
+    model_input: ModelInput,
+    maps: EnsembleMaps,
+    criteria: LesionCriteria,
+    note: Note,
 ) -> tuple[ModelSpace, Volume, FoundLesions]:
     """Find lesions in native space, and check that the way back lost none."""
     chain, grid = model_input.chain, model_input.image
     probability = back_to_native(chain, grid.with_data(maps.mean))
     agreement = chain.invert(grid.with_data(maps.agreement), order=0)
-    region = subject.lesion_region()
     found = find_lesions(
         probability,
         criteria,
         image=subject.channels[0],
-        brain=region,
+        brain=searched,
         agreement=agreement,
         folds=maps.n_folds,
     )
-    region_there = model_input.brain
-    if subject.mask is None:  # an estimate has a margin
-        region_there = chain.apply(Volume(region, subject.grid.affine), order=0).data
+    searched_there = model_input.brain
+    if searched is not subject.brain:
+        searched_there = chain.apply(Volume(searched, subject.grid.affine), order=0).data
     on_model_grid = find_lesions(
         grid.with_data(maps.mean),
         criteria,
         image=grid,
-        brain=region_there,
+        brain=searched_there,
         agreement=grid.with_data(maps.agreement),
         folds=maps.n_folds,
     )
     if found.dropped["outside the brain"]:
+        where = "the brain mask" if searched is subject.brain else "brain tissue and what is close to it"
         note(
             f"{found.dropped['outside the brain']} component(s) lie more than "
-            f"{criteria.max_outside_fraction:.0%} outside the brain mask and were dropped"
+            f"{criteria.max_outside_fraction:.0%} outside {where} and were dropped"
         )
     lost = lesions_without_counterpart(on_model_grid, found)
     if lost:

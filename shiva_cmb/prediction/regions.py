@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shiva_cmb.anatomy import segment_head
+from shiva_cmb.anatomy import Anatomy, segment_head
 from shiva_cmb.anatomy.places import lesion_places
 from shiva_cmb.anatomy.quality import LEAST_FOUND_CM3
 from shiva_cmb.anatomy.regions import COARSE, FREESURFER, NO_REGION, Place
@@ -38,12 +38,14 @@ class RegionMap:
     """What its values mean; others are no region."""
     source: str = "none"
     """Where it came from, or why there is none."""
+    searched: NDArray[np.bool_] | None = None
+    """Where lesions may lie by the anatomy network, on the image's grid; None where it was not asked."""
 
 
 def estimated_regions(subject: Subject) -> RegionMap:
     """The anatomy network's map; no map where its brain is not the mask's."""
     if subject.anatomy is not None:
-        return _coarse(subject, subject.anatomy.regions)
+        return _coarse(subject, subject.anatomy)
     if float(subject.brain.sum()) * subject.grid.voxel_volume_mm3 / 1000 < LEAST_FOUND_CM3:
         return RegionMap(source="none: the brain mask is too small for the anatomy network")
     try:
@@ -56,7 +58,18 @@ def estimated_regions(subject: Subject) -> RegionMap:
         return RegionMap(
             source=f"none: the anatomy network found another brain than the mask (Dice {dice:.2f})"
         )
-    return _coarse(subject, anatomy.regions)
+    return _coarse(subject, anatomy)
+
+
+def searched_part(subject: Subject, regions: RegionMap) -> NDArray[np.bool_]:
+    """Where lesions may lie, on the image's grid: `subject.brain` itself if nothing but it says so.
+
+    The user's mask, without the fluid that the anatomy network sees in it, if that was asked for regions; or
+    what the network holds for tissue, and what is close to it.
+    """
+    if subject.anatomy is not None:
+        return subject.anatomy.searched
+    return subject.brain if regions.searched is None else subject.brain & regions.searched
 
 
 def given_regions(given: ImageLike, names: Mapping[int, Place] | None, image: Grid, note: Note) -> RegionMap:
@@ -141,10 +154,10 @@ def with_places(found: FoundLesions, regions: RegionMap) -> FoundLesions:
     return replace(found, table=LesionTable(lesions))
 
 
-def _coarse(subject: Subject, regions: np.ndarray | None) -> RegionMap:
-    if regions is None:
+def _coarse(subject: Subject, anatomy: Anatomy) -> RegionMap:
+    if anatomy.regions is None:
         return RegionMap(source="none: the anatomy network found no brain")
-    return RegionMap(Volume(regions, subject.grid.affine), COARSE, ESTIMATED)
+    return RegionMap(Volume(anatomy.regions, subject.grid.affine), COARSE, ESTIMATED, anatomy.searched)
 
 
 def _quiet(line: str) -> None:

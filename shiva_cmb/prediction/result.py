@@ -47,6 +47,8 @@ class Prediction:
     """Everything that was repaired, guessed or left out."""
     brain: Volume
     """The brain mask that was used, the user's or an estimate: uint8, native space."""
+    searched: Volume
+    """Where lesions could be: the user's mask, or what the estimate holds for tissue: uint8, native space."""
     regions: Volume | None
     """The regions that the lesions' places came from, on their own grid; None where they are not known."""
 
@@ -78,7 +80,7 @@ class Prediction:
             name: what the file names start with.
             model_space: also write the scaled image, probability and labels on the model grid.
             spread: also write the folds' standard deviation and agreement.
-            anatomy: also write the brain mask and, where they are known, the regions.
+            anatomy: also write the brain mask, where lesions could be and, where they are known, the regions.
 
         Returns:
             What was written, by kind.
@@ -92,7 +94,7 @@ class Prediction:
         if spread:
             volumes |= {"std": self.deviation, "agreement": self.agreement}
         if anatomy:
-            volumes["brain"] = self.brain
+            volumes |= {"brain": self.brain, "searched": self.searched}
             if self.regions is not None:
                 volumes["regions"] = self.regions
         if model_space:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from shiva_cmb.anatomy import segment_head
+from shiva_cmb.anatomy.network import TISSUE_MARGIN_MM
 from shiva_cmb.errors import ImageError
 from shiva_cmb.imaging import Volume
 from tests.anatomy.fake_network import bright_is_brain
@@ -65,6 +67,20 @@ def test_holes_and_specks_do_not_matter() -> None:
     assert not found.brain[3, 3, 3]
 
 
+def test_bleeds_may_lie_in_tissue_and_close_to_it_but_not_in_the_midst_of_fluid() -> None:
+    grid = make_grid((84, 110, 60), (1.9, 1.8, 2.6), "LPS", (9, -4, 6))
+    image, brain = head(grid)
+    image.data[brain] = 600
+    away_mm = np.linalg.norm(world_coordinates(grid) - CENTRE, axis=-1)
+    image.data[away_mm < 28] = 900
+    found = segment_head(image, pytest.fail, network=bright_is_brain(fluid_above=0.85))
+    assert (found.regions[away_mm < 25] == 6).all()
+    assert not found.searched[away_mm < 28 - TISSUE_MARGIN_MM - 2].any()
+    assert found.searched[(away_mm > 28 - TISSUE_MARGIN_MM + 2) & brain].mean() > 0.99
+    beyond = ~ndimage.binary_dilation(brain, iterations=3)
+    assert not found.searched[beyond].any()
+
+
 def test_what_is_doubtful_is_said_and_kept() -> None:
     grid = make_grid((75, 95, 34), (2.0, 2.0, 2.0))
     image, _ = head(grid)
@@ -86,6 +102,8 @@ def test_without_a_brain_for_the_network_brightness_decides() -> None:
     found = segment_head(image, notes.append, network=blind)
     assert dice(found.brain, brain) > 0.9
     assert found.regions is None
+    assert found.searched[found.brain].all()
+    assert not found.searched[0, 0].any()
     assert "found no brain" in notes[0]
     noise = np.random.default_rng(0).random((40, 40, 40)).astype(np.float32)
     with pytest.raises(ImageError, match="anatomy network found no brain, and no brain found"):

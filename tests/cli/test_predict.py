@@ -11,6 +11,7 @@ from shiva_cmb.errors import Note
 from shiva_cmb.imaging import Volume, read_volume, write_volume
 from shiva_cmb.lesions import Lesion, LesionTable
 from shiva_cmb.prediction import inputs
+from shiva_cmb.prediction import regions as prediction_regions
 from tests.imaging.samples import make_grid, world_coordinates
 
 Capture = pytest.CaptureFixture[str]
@@ -24,7 +25,7 @@ def network(saved_ball: Ball, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     brain = read_volume(saved_ball[1]).data > 0
 
     def segmented(image: Volume, note: Note) -> Anatomy:
-        return Anatomy(brain, np.where(brain, 5, 0).astype(np.uint8), (), 0.9, 60.0)
+        return Anatomy(brain, np.where(brain, 5, 0).astype(np.uint8), (), 0.9, 60.0, brain)
 
     monkeypatch.setattr(inputs, "segment_head", segmented)
     return brain
@@ -77,6 +78,39 @@ def test_a_users_regions_win_over_the_anatomy_network(
     record = json.loads((out / "swi_provenance.json").read_text())
     assert record["inputs"]["regions"]["source"] == str(parcellation)
     assert record["inputs"]["mask"]["source"] == "anatomy network"
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_what_lies_in_the_midst_of_fluid_is_dropped_and_said(
+    saved_ball: Ball,
+    dot_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    with_mask: bool,
+) -> None:
+    image, mask, places = saved_ball
+    brain = read_volume(mask).data > 0
+    near = np.linalg.norm(world_coordinates(read_volume(image).grid) - places[0], axis=-1) < 5
+
+    def segmented(image: Volume, note: Note) -> Anatomy:
+        regions = np.where(brain, np.where(near, 6, 1), 0).astype(np.uint8)
+        return Anatomy(brain, regions, (), 0.9, 60.0, brain & ~near)
+
+    for module in (inputs, prediction_regions):
+        monkeypatch.setattr(module, "segment_head", segmented)
+    monkeypatch.setattr(prediction_regions, "LEAST_FOUND_CM3", 1.0)
+    command = ["predict", str(image), "-m", str(dot_bundle.folder), "-o", str(tmp_path), "--anatomy"]
+    assert main([*command, *(["-b", str(mask)] if with_mask else [])]) == 0
+    found = np.array([(lesion.x_mm, lesion.y_mm, lesion.z_mm) for lesion in _lesions(tmp_path)])
+    distances = np.linalg.norm(places[:, None] - found[None], axis=2).min(axis=1)
+    assert distances[0] > 5
+    assert (distances[1:] < 1).all()
+    np.testing.assert_array_equal(read_volume(tmp_path / "swi_searched.nii.gz").data, brain & ~near)
+    record = json.loads((tmp_path / "swi_provenance.json").read_text())
+    dropped = record["dropped"]["outside the brain"]
+    assert dropped == 1 if with_mask else dropped >= 1  # this network finds something outside of the ball too
+    assert "outside brain tissue and what is close to it" in capsys.readouterr().err
 
 
 def test_each_image_needs_its_own_map_of_regions(tmp_path: Path, capsys: Capture) -> None:

@@ -19,6 +19,7 @@ from shiva_cmb.files import replacing, write_json
 from shiva_cmb.imaging import Volume, read_volume, write_volume
 from shiva_cmb.prediction import PredictionSettings, predict
 from shiva_cmb.prediction.inputs import read_subject
+from shiva_cmb.prediction.regions import RegionMap, searched_part
 from shiva_cmb.tables import write_tsv
 
 OnCase = Callable[[int, int], None]
@@ -233,7 +234,7 @@ def _write(
     made = {entry.probability: _map(images, ensemble, case.mask)}
     if entry.mask != case.mask:
         subject = read_subject(images, None, note=_silent)
-        made[entry.mask] = Volume(subject.lesion_region(), subject.grid.affine)
+        made[entry.mask] = Volume(searched_part(subject, RegionMap()), subject.grid.affine)
     label = read_volume(case.label, note=_silent)
     made[entry.truth] = label.with_data(how.values.truth_in(label.data))
     with replacing() as pending:
