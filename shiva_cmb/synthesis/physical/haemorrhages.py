@@ -72,9 +72,8 @@ def draw_count(rng: np.random.Generator, settings: PhysicalSettings) -> int:
     """How many bleeds a scan has."""
     if rng.random() < settings.lesion_free_share:
         return 0
-    if rng.random() < SINGLE_SHARE:
-        return 1
-    return min(settings.most_bleeds, 2 + int(rng.pareto(1.1) * 1.3))
+    drawn = 1 if rng.random() < SINGLE_SHARE else 2 + int(rng.pareto(1.1) * 1.3)
+    return min(max(drawn, settings.fewest_bleeds), settings.most_bleeds)
 
 
 def draw_bleeds(rng: np.random.Generator, frame: Frame, count: int) -> list[Haemorrhage]:

@@ -23,6 +23,8 @@ class PhysicalSettings:
     """Share of scans at 3 T; the others are at 1.5 T."""
     lesion_free_share: float = 0.35
     """Share of scans without any microbleed."""
+    fewest_bleeds: int = 1
+    """Lower limit of microbleeds in a scan that has any: more of them compare models with fewer scans."""
     most_bleeds: int = 40
     """Upper limit of microbleeds in one scan."""
     tilt_deg: float = 5.0
@@ -43,6 +45,10 @@ class PhysicalSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise UsageError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
+        if self.fewest_bleeds > self.most_bleeds:
+            raise UsageError(
+                f"fewest_bleeds: expected at most most_bleeds ({self.most_bleeds}), got {self.fewest_bleeds}"
+            )
         if self.lowest_snr > self.highest_snr:
             raise UsageError(
                 f"lowest_snr: expected at most highest_snr ({self.highest_snr:g}), got {self.lowest_snr:g}"
@@ -52,7 +58,7 @@ class PhysicalSettings:
 _RANGES = (
     ("fine_mm", 0.3, 2.0),
     *((name, 0, 1) for name in ("swi_share", "three_tesla_share", "lesion_free_share")),
-    ("most_bleeds", 1, 100),
+    *((name, 1, 100) for name in ("fewest_bleeds", "most_bleeds")),
     ("tilt_deg", 0, 20),
     ("bend_mm", 0, 5),
     *((name, 0, 5) for name in ("vein_density", "mimic_density")),

@@ -57,6 +57,8 @@ def test_a_share_of_scans_has_no_bleed() -> None:
     assert (counts == 0).mean() == pytest.approx(0.35, abs=0.04)
     assert np.median(counts[counts > 0]) in (1, 2)
     assert counts.max() == PhysicalSettings().most_bleeds
+    several = np.array([draw_count(rng, PhysicalSettings(fewest_bleeds=6)) for _ in range(500)])
+    assert set(several[several < 7]) == {0, 6}
 
 
 def test_settings_out_of_range_are_refused_by_name() -> None:
@@ -64,6 +66,8 @@ def test_settings_out_of_range_are_refused_by_name() -> None:
         PhysicalSettings(lesion_free_share=1.5)
     with pytest.raises(UsageError, match="lowest_snr"):
         PhysicalSettings(lowest_snr=40, highest_snr=20)
+    with pytest.raises(UsageError, match=r"fewest_bleeds: expected at most most_bleeds \(40\), got 41"):
+        PhysicalSettings(fewest_bleeds=41)
 
 
 def test_a_set_is_written_resumed_and_its_cases_do_not_depend_on_the_count(tmp_path: Path) -> None:
