@@ -24,6 +24,8 @@ from shiva_cmb.tables import write_tsv
 
 BALL_OF_2_MM_MM3 = 4.19
 """Smaller bleeds are no microbleeds by definition; they count neither way in the main figures."""
+DETECTION = EvaluationSettings(ignored_values=(IGNORED,), ignore_below_mm3=BALL_OF_2_MM_MM3)
+"""How detection is judged: bleeds of 2 mm and more, any overlap, one-to-one."""
 HELD_OUT = 4
 """The last heads of a folder: never trained on."""
 FEWEST_HEADS = 3
@@ -94,11 +96,14 @@ def predict_scans(model: str | Path, scans: Path, found: Path) -> None:
     to_do = unpredicted(model, scans, found)
     if to_do:
         found.mkdir(parents=True, exist_ok=True)
-        shiva_cmb("predict", *to_do, "-m", model, "-o", found)
+        shiva_cmb("predict", *to_do, "-m", model, "-o", found, "--anatomy")
 
 
-def write_truth(scans: Path, strata: Sequence[str] = ()) -> Path:
-    """The table of a folder's cases and their truth that `shiva-cmb evaluate` takes."""
+def write_truth(scans: Path, found: Path, strata: Sequence[str] = ()) -> Path:
+    """The table of a folder's cases and their truth that `shiva-cmb evaluate` takes.
+
+    With where lesions could be by the predictions in `found`, so that the curves drop what `predict` drops.
+    """
     truth = scans / "truth.tsv"
     rows = [
         {
@@ -106,11 +111,12 @@ def write_truth(scans: Path, strata: Sequence[str] = ()) -> Path:
             "patient": case.patient,
             "truth": case.label,
             "regions": scans / f"{case.name}_regions.nii.gz",
+            "mask": searched if (searched := found / f"{case.name}_searched.nii.gz").exists() else None,
             **{name: case.columns.get(name) for name in strata},
         }
         for case in read_cases(scans / LIST_NAME)
     ]
-    write_tsv(truth, ("case", "patient", "truth", "regions", *strata), rows)
+    write_tsv(truth, ("case", "patient", "truth", "regions", "mask", *strata), rows)
     return truth
 
 
@@ -118,7 +124,7 @@ def evaluate_scans(
     scans: Path, found: Path, settings: EvaluationSettings, *, processes: int = 1
 ) -> Evaluation:
     """Judge the predictions of a folder of generated scans, by the truth that lies with them."""
-    paired = pair_cases(write_truth(scans, settings.strata), found, note=say)
+    paired = pair_cases(write_truth(scans, found, settings.strata), found, note=say)
     names = {value: Place(*place) for value, place in REGION_NAMES.items()}
     return evaluate(paired, settings, region_names=names, processes=processes, note=say)
 
@@ -129,8 +135,7 @@ def pooled_figures(model: str | Path, scans: Path, found: Path) -> Mapping[str, 
     At the model's operating point, and those of the whole curve, which depend on no point.
     """
     predict_scans(model, scans, found)
-    settings = EvaluationSettings(ignored_values=(IGNORED,), ignore_below_mm3=BALL_OF_2_MM_MM3)
-    groups = evaluate_scans(scans, found, settings).groups
+    groups = evaluate_scans(scans, found, DETECTION).groups
     return {**groups["detection.micro"], **groups["detection.curves"]}
 
 

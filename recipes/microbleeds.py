@@ -30,12 +30,14 @@ COARSE = (
     *("--set", "protocol.in_plane_mm=[1.6,2.0]", "--set", "protocol.swi_slice_mm=[1.8,2.4]"),
     *("--set", "protocol.t2s_slice_mm=[2,3]"),
 )
+COARSE_PHYSICAL = ("--set", "fine_mm=1.5")
+"""The same for scans of the physical generator."""
 SMALL = (
     *("--grid", "80,107,88", "--spacing-mm", "2", "--epochs", "2", "--steps-per-epoch", "4"),
     *("--patch", "32,32,32", "--set", "first_patch=null", "--set", "grow_epochs=0", "--batch-size", "2"),
-    *("--set", "network.filters=[8,12]"),
 )
 """Every step of the work in minutes; the networks are of no use."""
+SMALL_NETWORK = ("--set", "network.filters=[8,12]")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +57,7 @@ def train(given: argparse.Namespace) -> None:
     """Scans of the heads to train on, the folds on them, the operating point."""
     heads, judged = shared_out(given.labelmaps)
     scans, model = given.output / "scans", given.output / "model"
-    count, coarse, small = (SMALL_SCANS, COARSE, SMALL) if given.small else (SCANS, (), ())
+    count, coarse, small = (SMALL_SCANS, COARSE, (*SMALL, *SMALL_NETWORK)) if given.small else (SCANS, (), ())
     many = ("--processes", given.processes)
     source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--config", given.scans_config)
     shiva_cmb(*source, "-o", scans, "-n", count, "--seed", SEED, *many, *coarse)
@@ -78,7 +80,7 @@ def choose_point(given: argparse.Namespace, heads: Sequence[str], model: Path) -
     source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--seed", SEED + 1)
     shiva_cmb(*source, "-o", scans, "-n", POINT_SCANS, "--processes", given.processes)
     predict_scans(model, scans, found)
-    judged = ("--truth", write_truth(scans), "--pred", found, "--ignore-value", IGNORED)
+    judged = ("--truth", write_truth(scans, found), "--pred", found, "--ignore-value", IGNORED)
     chosen = ("--ignore-below-mm3", BALL_OF_2_MM_MM3, "--pick", "f1", "--update-model", model)
     shiva_cmb("evaluate", *judged, *chosen, "-o", figures, "--no-gallery")
 
