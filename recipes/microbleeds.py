@@ -1,8 +1,9 @@
 """Trains the microbleed ensemble anew: `python -m recipes.microbleeds LABELMAPS -o OUT`.
 
-OUT/scans are the training scans, OUT/model is the bundle, whose operating point the scans in OUT/point chose.
-A run that was stopped goes on from where it was. The last heads of the folder are left out of the training:
-the operating point is chosen on them, and the model card is measured on other scans of them.
+It learns twice: OUT/first on OUT/scans, and from there OUT/model on OUT/more_scans, other scans of the same
+heads in the same folds. OUT/model is the bundle, whose operating point the scans in OUT/point chose. A run
+that was stopped goes on from where it was. The last heads of the folder are left out of the training: the
+operating point is chosen on them, and the model card is measured on other scans of them.
 """
 
 import argparse
@@ -18,11 +19,16 @@ from recipes.commands import (
     shiva_cmb,
     write_truth,
 )
+from shiva_cmb.dataset import read_cases
+from shiva_cmb.ensemble import open_bundle
+from shiva_cmb.ensemble.bundle import DESCRIPTOR_NAME
+from shiva_cmb.files import replacing, write_json
+from shiva_cmb.synthesis.scan import LIST_NAME
 from shiva_cmb.synthesis.visible import IGNORED
 
 HERE = Path(__file__).parent
 SEED = 20261121
-SCANS = 240
+SCANS, MORE_SCANS = 240, 120
 POINT_SCANS = 40
 """By which the operating point is chosen."""
 SMALL_SCANS = 6
@@ -45,8 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("labelmaps", type=Path, help="folder of label maps")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=HERE / "microbleeds.yaml", help="of the training")
-    parser.add_argument("--scans-config", type=Path, default=HERE / "scans.yaml", help="of the scans")
     parser.add_argument("--small", action="store_true", help="try all of it in minutes")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
@@ -54,19 +58,47 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(given: argparse.Namespace) -> None:
-    """Scans of the heads to train on, the folds on them, the operating point."""
+    """Scans of the heads to train on, the folds on them, once and again, then the operating point."""
     heads, judged = shared_out(given.labelmaps)
-    scans, model = given.output / "scans", given.output / "model"
-    count, coarse, small = (SMALL_SCANS, COARSE, (*SMALL, *SMALL_NETWORK)) if given.small else (SCANS, (), ())
-    many = ("--processes", given.processes)
-    source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--config", given.scans_config)
-    shiva_cmb(*source, "-o", scans, "-n", count, "--seed", SEED, *many, *coarse)
-    if not (model / "model_info.json").exists():
-        started = ("--resume",) if (model / "training").exists() else ()
-        how = ("--config", given.config, *many, *started, *small)
-        shiva_cmb("train", "--data", scans / "cases.json", "-o", model, *how)
+    first, model = given.output / "first", given.output / "model"
+    scans = synthesized(given, "scans", heads, "scans.yaml", SEED, SCANS)
+    trained(given, scans, first, "microbleeds.yaml")
+    more = synthesized(given, "more_scans", heads, "more_scans.yaml", SEED + 2, MORE_SCANS)
+    folds = same_folds(first, scans, more, given.output / "folds.json")
+    trained(given, more, model, "microbleeds_again.yaml", "--init", first, "--folds-file", folds)
     if not given.small:  # such networks find nothing to choose by
         choose_point(given, judged, model)
+
+
+def synthesized(
+    given: argparse.Namespace, name: str, heads: Sequence[str], config: str, seed: int, count: int
+) -> Path:
+    """The list of the scans in a folder, which are made if they are not there."""
+    scans, coarse = given.output / name, COARSE if given.small else ()
+    source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--config", HERE / config)
+    many = ("-n", SMALL_SCANS if given.small else count, "--processes", given.processes)
+    shiva_cmb(*source, "-o", scans, "--seed", seed, *many, *coarse)
+    return scans / LIST_NAME
+
+
+def trained(given: argparse.Namespace, scans: Path, model: Path, config: str, *start: object) -> None:
+    """Train a bundle that is not there yet, or go on with it."""
+    if (model / DESCRIPTOR_NAME).exists():
+        return
+    resumed = ("--resume",) if (model / "training").exists() else ()
+    small = (*SMALL, *SMALL_NETWORK) if given.small else ()
+    how = ("--config", HERE / config, *start, *small, *resumed, "--processes", given.processes)
+    shiva_cmb("train", "--data", scans, "-o", model, *how)
+
+
+def same_folds(model: Path, scans: Path, more: Path, path: Path) -> Path:
+    """A file of folds for other scans, in which every head is in the fold that it has in a model."""
+    head_of = {case.name: case.patient for case in read_cases(scans)}
+    heads = [{head_of[case] for case in fold.validation_cases} for fold in open_bundle(model).part.folds]
+    folds = [{"validation": [c.name for c in read_cases(more) if c.patient in some]} for some in heads]
+    with replacing() as pending:
+        write_json({"folds": folds}, pending.path(path))
+    return path
 
 
 def choose_point(given: argparse.Namespace, heads: Sequence[str], model: Path) -> None:

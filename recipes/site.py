@@ -18,7 +18,7 @@ SITE = (
     *("--set", "swi_share=0", "--set", "three_tesla_share=0", "--set", "lesion_free_share=0.25"),
     *("--set", "lowest_snr=12", "--set", "highest_snr=16", "--set", "fewest_bleeds=4"),
 )
-TRAINING_SCANS, TEST_SCANS, SEED = 12, 32, 77
+TRAINING_SCANS, TEST_SCANS, SEED = 12, 20, 77
 FIGURES = ("sensitivity", "precision", "f1", "fp_per_scan", "average_precision")
 
 

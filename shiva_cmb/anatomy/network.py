@@ -18,8 +18,11 @@ LOOKS = 3
 """At most so many, each with the window about the brain that the one before found."""
 NEAR_ENOUGH = 3
 """Voxels of 2 mm by which the window may be off without another look."""
-TISSUE_MARGIN_MM = 2.0
-"""How far from brain tissue a microbleed may lie: the network's edges are no finer, and bleeds bloom."""
+TISSUE_MARGIN_MM = 1.0
+"""How far from the edge of brain tissue a microbleed may lie: the network's edges are no finer, and bleeds
+bloom. Measured: see "What lies in fluid" in docs/architecture.md."""
+ROUGH_MARGIN_MM = 2.0
+"""The same for a brain that only brightness told, edge of the mask included."""
 
 Triple = tuple[int, int, int]
 
@@ -104,7 +107,8 @@ def segment_head(image: Volume, note: Note = warn_user, *, network: HeadNetwork 
 def _nearness(regions: NDArray[np.uint8], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """One half at `TISSUE_MARGIN_MM` from brain tissue, more within, 0 far away; on the window."""
     tissue = brain & np.isin(regions, list(COARSE))
-    distance_mm = ndimage.distance_transform_edt(~tissue) * SPACING_MM
+    # distances go from middle to middle: half a voxel is tissue
+    distance_mm = (ndimage.distance_transform_edt(~tissue) - 0.5) * SPACING_MM
     return np.clip(0.5 - (distance_mm - TISSUE_MARGIN_MM) / (4 * SPACING_MM), 0, 1).astype(np.float32)
 
 
@@ -164,4 +168,4 @@ def _by_brightness(image: Volume, note: Note) -> Anatomy:
     note(flag)
     distance_mm = ndimage.distance_transform_edt(~brain, sampling=image.grid.spacing_mm)
     volume_cm3 = float(brain.sum()) * image.grid.voxel_volume_mm3 / 1000
-    return Anatomy(brain, None, (flag,), 0.0, volume_cm3, distance_mm <= TISSUE_MARGIN_MM)
+    return Anatomy(brain, None, (flag,), 0.0, volume_cm3, distance_mm <= ROUGH_MARGIN_MM)
