@@ -149,6 +149,7 @@ def with_absolute_paths(names: Mapping[str, Any], folder: Path = Path()) -> dict
         if not isinstance(value, str | Path) or not str(value):
             raise UsageError(f"{name}: expected a path, got {value!r:.80}")
         if name == "init" and is_bundled_name(value) and not (folder / value).exists():
+            result[name] = str(value)
             continue
         try:
             path = (folder / Path(value).expanduser()).absolute()

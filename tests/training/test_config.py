@@ -127,6 +127,8 @@ def test_a_configuration_means_the_same_wherever_it_is_read(
 def test_a_bundled_models_name_is_no_path_unless_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("init: microbleeds\n")
     assert read_config(tmp_path / "a.yaml") == {"init": "microbleeds"}
+    # as the command line gives it
+    assert with_absolute_paths({"init": Path("microbleeds")}, tmp_path) == {"init": "microbleeds"}
     (tmp_path / "microbleeds").mkdir()
     assert read_config(tmp_path / "a.yaml") == {"init": str(tmp_path / "microbleeds")}
 
