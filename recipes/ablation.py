@@ -1,9 +1,9 @@
 """Which ingredients of the generator help? `python -m recipes.ablation LABELMAPS -o OUT` leaves out one each.
 
 A small network learns on scans without any of them what bleeds look like. From there it is trained on scans
-without one ingredient, from several seeds, and judged on scans of the physical generator, on the model grid.
-OUT/ablation.md is the table. Runs that are there are kept, so that it goes on where it was stopped, and
-further seeds or variants can be added.
+without one ingredient, from several seeds, and judged on scans of the physical generator, on the model grid
+and with what lies in fluid, which `predict` drops. OUT/ablation.md is the table. Runs that are there are
+kept, so that it goes on where it was stopped, and further seeds or variants can be added.
 """
 
 import argparse
@@ -131,8 +131,8 @@ def trained(
         source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--config", HERE / "scans.yaml")
         shiva_cmb(*source, "-o", scans, "-n", count, "--seed", seed, *many, *coarse, *without)
         from_seed = ("--config", HERE / "microbleeds.yaml", "--fold", 0, "--seed", seed, *how, *network)
-        shiva_cmb("train", "--data", scans / "cases.json", "-o", run.output, *from_seed, *many)
-        shutil.rmtree(scans)  # made again from their seed, if they are wanted
+        shiva_cmb("train", "--data", scans / LIST_NAME, "-o", run.output, *from_seed, *many)
+    shutil.rmtree(folder / "scans", ignore_errors=True)  # made again from their seed, if they are wanted
     return run
 
 

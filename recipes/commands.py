@@ -13,6 +13,7 @@ from shiva_cmb.cli.failing import run_command
 from shiva_cmb.cli.main import main
 from shiva_cmb.dataset import read_cases
 from shiva_cmb.ensemble import find_model
+from shiva_cmb.ensemble.bundle import DESCRIPTOR_NAME
 from shiva_cmb.errors import DataError, UsageError
 from shiva_cmb.evaluation import Evaluation, EvaluationSettings, evaluate, pair_cases
 from shiva_cmb.evaluation.resampling import Figure
@@ -62,6 +63,22 @@ def shiva_cmb(*arguments: object) -> None:
         raise DataError(f"shiva-cmb {arguments[0]} failed; see above")
 
 
+def trained(data: Path, model: Path, *how: object) -> None:
+    """Train a bundle that is not there yet, or go on with it.
+
+    Args:
+        data: the list of its scans.
+        model: its folder.
+        how: options of `shiva-cmb train`.
+
+    Raises:
+        DataError: if it fails.
+    """
+    if not (model / DESCRIPTOR_NAME).exists():
+        resumed = ("--resume",) if (model / "training").exists() else ()
+        shiva_cmb("train", "--data", data, "-o", model, *how, *resumed)
+
+
 def say(line: str) -> None:
     """Tell of what was repaired, guessed or left out."""
     print(f"note: {line}", file=sys.stderr)
@@ -79,16 +96,22 @@ def unpredicted(model: str | Path, scans: Path, found: Path) -> list[Path]:
         bundled_network().sha256,
     )
     cases = read_cases(scans / LIST_NAME)
-    return [case.images[0] for case in cases if _made_by(found / f"{case.name}_provenance.json") != made_by]
+    return [case.images[0] for case in cases if _made_by(found, case.name) != made_by]
 
 
-def _made_by(provenance: Path) -> tuple[Any, ...] | None:
-    """Checksums of the folds, criteria and checksum of the anatomy network; None without a prediction."""
-    if not provenance.is_file():
+def _made_by(found: Path, name: str) -> tuple[Any, ...] | None:
+    """Checksums of the folds, criteria and checksum of the anatomy network; None without both files."""
+    provenance = found / f"{name}_provenance.json"
+    if not (provenance.is_file() and _searched(found, name).is_file()):
         return None
     record = json.loads(provenance.read_text(encoding="utf-8"))
     folds = [fold["sha256"] for fold in record["model"]["folds"]]
     return folds, record["criteria"], (record["anatomy"] or {}).get("network_sha256")
+
+
+def _searched(found: Path, name: str) -> Path:
+    """Where lesions could be, as `predict --anatomy` writes it."""
+    return found / f"{name}_searched.nii.gz"
 
 
 def predict_scans(model: str | Path, scans: Path, found: Path) -> None:
@@ -100,18 +123,18 @@ def predict_scans(model: str | Path, scans: Path, found: Path) -> None:
 
 
 def write_truth(scans: Path, found: Path, strata: Sequence[str] = ()) -> Path:
-    """The table of a folder's cases and their truth that `shiva-cmb evaluate` takes.
+    """The table of a folder's cases and their truth that `shiva-cmb evaluate` takes, beside the predictions.
 
     With where lesions could be by the predictions in `found`, so that the curves drop what `predict` drops.
     """
-    truth = scans / "truth.tsv"
+    truth, scans = found / "truth.tsv", scans.absolute()  # paths in a table count from its folder
     rows = [
         {
             "case": case.name,
             "patient": case.patient,
-            "truth": case.label,
+            "truth": case.label.absolute(),
             "regions": scans / f"{case.name}_regions.nii.gz",
-            "mask": searched if (searched := found / f"{case.name}_searched.nii.gz").exists() else None,
+            "mask": searched.absolute() if (searched := _searched(found, case.name)).is_file() else None,
             **{name: case.columns.get(name) for name in strata},
         }
         for case in read_cases(scans / LIST_NAME)

@@ -17,11 +17,13 @@ from recipes.commands import (
     run,
     shared_out,
     shiva_cmb,
+    trained,
     write_truth,
 )
 from shiva_cmb.dataset import read_cases
 from shiva_cmb.ensemble import open_bundle
 from shiva_cmb.ensemble.bundle import DESCRIPTOR_NAME
+from shiva_cmb.errors import DataError
 from shiva_cmb.files import replacing, write_json
 from shiva_cmb.synthesis.scan import LIST_NAME
 from shiva_cmb.synthesis.visible import IGNORED
@@ -54,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--small", action="store_true", help="try all of it in minutes")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
+    if given.small:
+        given.output /= "small"  # its scans and models are not to be mixed with the others
     return run(lambda: train(given))
 
 
@@ -62,10 +66,15 @@ def train(given: argparse.Namespace) -> None:
     heads, judged = shared_out(given.labelmaps)
     first, model = given.output / "first", given.output / "model"
     scans = synthesized(given, "scans", heads, "scans.yaml", SEED, SCANS)
-    trained(given, scans, first, "microbleeds.yaml")
+    if (model / DESCRIPTOR_NAME).exists() and not (first / DESCRIPTOR_NAME).exists():
+        raise DataError(f"{model} was made by another recipe than this: name a new folder with -o")
+    small = (*SMALL, *SMALL_NETWORK) if given.small else ()
+    how = (*small, "--processes", given.processes)
+    trained(scans, first, "--config", HERE / "microbleeds.yaml", *how)
     more = synthesized(given, "more_scans", heads, "more_scans.yaml", SEED + 2, MORE_SCANS)
     folds = same_folds(first, scans, more, given.output / "folds.json")
-    trained(given, more, model, "microbleeds_again.yaml", "--init", first, "--folds-file", folds)
+    start = ("--init", first, "--folds-file", folds)
+    trained(more, model, "--config", HERE / "microbleeds_again.yaml", *start, *how)
     if not given.small:  # such networks find nothing to choose by
         choose_point(given, judged, model)
 
@@ -79,16 +88,6 @@ def synthesized(
     many = ("-n", SMALL_SCANS if given.small else count, "--processes", given.processes)
     shiva_cmb(*source, "-o", scans, "--seed", seed, *many, *coarse)
     return scans / LIST_NAME
-
-
-def trained(given: argparse.Namespace, scans: Path, model: Path, config: str, *start: object) -> None:
-    """Train a bundle that is not there yet, or go on with it."""
-    if (model / DESCRIPTOR_NAME).exists():
-        return
-    resumed = ("--resume",) if (model / "training").exists() else ()
-    small = (*SMALL, *SMALL_NETWORK) if given.small else ()
-    how = ("--config", HERE / config, *start, *small, *resumed, "--processes", given.processes)
-    shiva_cmb("train", "--data", scans, "-o", model, *how)
 
 
 def same_folds(model: Path, scans: Path, more: Path, path: Path) -> Path:

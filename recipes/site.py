@@ -9,9 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from recipes.commands import pooled_figures, run, say, shared_out, shiva_cmb, write_markdown
+from recipes.commands import pooled_figures, run, say, shared_out, shiva_cmb, trained, write_markdown
 from recipes.microbleeds import COARSE_PHYSICAL, SMALL
 from shiva_cmb.ensemble import bundled, find_model
+from shiva_cmb.synthesis.scan import LIST_NAME
 
 HERE = Path(__file__).parent
 SITE = (
@@ -51,10 +52,8 @@ def compare(given: argparse.Namespace) -> None:
     tuned = f"tuned-{start.folds[0].sha256[:8]}"  # another model's is another one
     models = {
         "as it comes": given.model,
-        f"trained on {training} scans of the site": _trained(given, "scratch.yaml", "scratch"),
-        "as it comes, then fine-tuned on them": _trained(
-            given, "finetune.yaml", tuned, "--init", given.model
-        ),
+        f"trained on {training} scans of the site": _model(given, "scratch.yaml", "scratch"),
+        "as it comes, then fine-tuned on them": _model(given, "finetune.yaml", tuned, "--init", given.model),
     }
     rows = []
     for name, model in models.items():
@@ -64,15 +63,12 @@ def compare(given: argparse.Namespace) -> None:
     write_markdown(given.output / "site.md", ("model", *FIGURES), rows)
 
 
-def _trained(given: argparse.Namespace, config: str, name: str, *options: object) -> Path:
+def _model(given: argparse.Namespace, config: str, name: str, *options: object) -> Path:
     """A bundle trained on the site's scans; it is kept."""
-    model = given.output / name
-    if not (model / "model_info.json").exists():
-        started = ("--resume",) if (model / "training").exists() else ()
-        small = SMALL if given.small else ()
-        how = ("--config", HERE / config, "--processes", given.processes, *options, *small, *started)
-        shiva_cmb("train", "--data", given.output / "training" / "cases.json", "-o", model, *how)
-    return Path(model)
+    small = SMALL if given.small else ()
+    how = ("--config", HERE / config, "--processes", given.processes, *options, *small)
+    trained(given.output / "training" / LIST_NAME, given.output / name, *how)
+    return given.output / name
 
 
 if __name__ == "__main__":

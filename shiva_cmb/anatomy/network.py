@@ -22,7 +22,7 @@ TISSUE_MARGIN_MM = 1.0
 """How far from the edge of brain tissue a microbleed may lie: the network's edges are no finer, and bleeds
 bloom. Measured: see "What lies in fluid" in docs/architecture.md."""
 ROUGH_MARGIN_MM = 2.0
-"""The same for a brain that only brightness told, edge of the mask included."""
+"""How far from a brain that only brightness told."""
 
 Triple = tuple[int, int, int]
 
@@ -42,8 +42,9 @@ class Anatomy:
     volume_cm3: float
     """Of the brain mask."""
     searched: NDArray[np.bool_]
-    """Where microbleeds may lie: in brain tissue and up to `TISSUE_MARGIN_MM` from it. Calcified choroid
-    plexus, pineal gland and falx look like bleeds, but lie in the midst of fluid."""
+    """Where microbleeds may lie: in brain tissue and up to `TISSUE_MARGIN_MM` from it, as calcified choroid
+    plexus and pineal gland look like bleeds, but lie in the midst of fluid. Where only brightness told the
+    brain: in it and up to `ROUGH_MARGIN_MM` from it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,8 @@ def segment_head(image: Volume, note: Note = warn_user, *, network: HeadNetwork 
 def _nearness(regions: NDArray[np.uint8], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """One half at `TISSUE_MARGIN_MM` from brain tissue, more within, 0 far away; on the window."""
     tissue = brain & np.isin(regions, list(COARSE))
-    # distances go from middle to middle: half a voxel is tissue
+    # distances go from middle to middle: half a voxel is tissue. The slope is over four voxels, so that
+    # interpolation on a finer grid follows the distance
     distance_mm = (ndimage.distance_transform_edt(~tissue) - 0.5) * SPACING_MM
     return np.clip(0.5 - (distance_mm - TISSUE_MARGIN_MM) / (4 * SPACING_MM), 0, 1).astype(np.float32)
 

@@ -93,6 +93,9 @@ periventricular white matter as deep; aseg and SynthSeg have one label for all c
 there it is lobar. Cerebrospinal fluid outside the ventricles, vessels and lesions have no place of their own.
 """
 
+VENTRICLES = frozenset((4, 5, 14, 15, 31, 43, 44, 63, 72))
+"""FreeSurfer's labels of ventricles and choroid plexus: a place next to tissue, and no tissue."""
+
 NO_REGION = frozenset(
     (
         *(24, 25, 30, 57, 62, 130, 163, 164, 165, *range(257, 263)),  # fluid, lesions, vessels, skull

@@ -26,7 +26,8 @@ class LesionCriteria:
     connectivity: Connectivity = 26
     """Which voxels belong to one component, see `Connectivity`."""
     max_outside_fraction: float = 0.25
-    """A component with more than this fraction of its voxels outside the brain mask is dropped."""
+    """A component with more than this fraction of its voxels outside the brain mask is dropped; in `predict`,
+    outside of where lesions can be."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold < 1.0:

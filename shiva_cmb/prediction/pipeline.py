@@ -17,14 +17,9 @@ from shiva_cmb.imaging import ModelInput, Preprocessing, SpatialChain, Volume
 from shiva_cmb.lesions import FoundLesions, LesionCriteria, find_lesions
 from shiva_cmb.prediction import provenance
 from shiva_cmb.prediction.inputs import ImageLike, Subject, on_model_grid, read_subject
-from shiva_cmb.prediction.regions import (
-    RegionMap,
-    estimated_regions,
-    given_regions,
-    searched_part,
-    with_places,
-)
+from shiva_cmb.prediction.regions import RegionMap, estimated_regions, given_regions, with_places
 from shiva_cmb.prediction.result import ModelSpace, Prediction
+from shiva_cmb.prediction.searched import Searched, where_to_search
 
 OnStep = Callable[[str], None]
 """Is told the name of each step as it starts."""
@@ -90,32 +85,27 @@ def predict(
     with steps("reading", "read_s"):
         subject = read_subject(image, mask, index=settings.volume_index, note=say)
         _require_channels(subject, ensemble)
-        given = None  # the user's map is tried now: whoever gave a wrong one need not wait for the networks
-        if regions is not None:
-            given = given_regions(regions, settings.region_names, subject.grid, say)
+        # tried now: whoever gave a wrong map need not wait for the networks
+        names = settings.region_names
+        given = None if regions is None else given_regions(regions, names, subject.grid, say)
     plan = _plan(settings, ensemble)
     with steps("preparing", "prepare_s"):
         inputs = on_model_grid(subject, plan.preprocessing, say)
     with steps("running the networks", "networks_s"):
         maps = _run(ensemble, inputs, subject, plan)
+        probability = back_to_native(inputs[0].chain, inputs[0].image.with_data(maps.mean))
     with steps("looking at regions", "regions_s"):
-        region_map = given or _estimated(subject, maps, plan, settings)
-        searched = searched_part(subject, region_map)
+        region_map = given or _estimated(subject, probability, plan, settings)
+        searched = where_to_search(subject, region_map).with_large(subject, probability, plan.criteria)
     with steps("finding lesions", "lesions_s"):
-        model_space, probability, found = _find(subject, searched, inputs[0], maps, plan.criteria, say)
+        model_space, found = _find(subject, searched, inputs[0], maps, probability, plan.criteria, say)
         found = with_places(found, region_map)
     record = _record(subject, ensemble, plan, model_space.chain, found, region_map)
     record |= {"notes": notes, "seconds": steps.seconds}
+    brain, there = (Volume(m.astype(np.uint8), subject.grid.affine) for m in (subject.brain, searched.mask))
+    lesions = (found.labels, found.table)
     return Prediction(
-        probability,
-        found.labels,
-        found.table,
-        model_space,
-        record,
-        tuple(notes),
-        brain=Volume(subject.brain.astype(np.uint8), subject.grid.affine),
-        searched=Volume(searched.astype(np.uint8), subject.grid.affine),
-        regions=region_map.volume,
+        probability, *lesions, model_space, record, tuple(notes), brain, there, region_map.volume
     )
 
 
@@ -146,9 +136,9 @@ def _require_channels(subject: Subject, ensemble: Ensemble) -> None:
         )
 
 
-def _estimated(subject: Subject, maps: EnsembleMaps, plan: _Plan, settings: PredictionSettings) -> RegionMap:
-    # the network is not asked for the sake of an empty table
-    if settings.places and (subject.anatomy is not None or maps.mean.max() > plan.criteria.threshold):
+def _estimated(subject: Subject, probability: Volume, plan: _Plan, settings: PredictionSettings) -> RegionMap:
+    # the network is not asked where nothing can be a lesion
+    if settings.places and (subject.anatomy is not None or probability.data.max() > plan.criteria.threshold):
         return estimated_regions(subject)
     return RegionMap()
 
@@ -170,7 +160,7 @@ def _record(
         provenance.describe_lesions(plan.criteria, found),
     )
     record["inputs"]["regions"] = provenance.describe_file(regions.source)
-    return record | {"anatomy": provenance.describe_anatomy(subject)}
+    return record | {"anatomy": provenance.describe_anatomy(subject.anatomy or regions.anatomy)}
 
 
 def _run(ensemble: Ensemble, inputs: Sequence[ModelInput], subject: Subject, plan: _Plan) -> EnsembleMaps:
@@ -184,27 +174,27 @@ def _run(ensemble: Ensemble, inputs: Sequence[ModelInput], subject: Subject, pla
 
 def _find(
     subject: Subject,
-    searched: NDArray[np.bool_],
+    searched: Searched,
     model_input: ModelInput,
     maps: EnsembleMaps,
+    probability: Volume,
     criteria: LesionCriteria,
     note: Note,
-) -> tuple[ModelSpace, Volume, FoundLesions]:
+) -> tuple[ModelSpace, FoundLesions]:
     """Find lesions in native space, and check that the way back lost none."""
     chain, grid = model_input.chain, model_input.image
-    probability = back_to_native(chain, grid.with_data(maps.mean))
     agreement = chain.invert(grid.with_data(maps.agreement), order=0)
     found = find_lesions(
         probability,
         criteria,
         image=subject.channels[0],
-        brain=searched,
+        brain=searched.mask,
         agreement=agreement,
         folds=maps.n_folds,
     )
     searched_there = model_input.brain
-    if searched is not subject.brain:
-        searched_there = chain.apply(Volume(searched, subject.grid.affine), order=0).data
+    if searched.by_network:
+        searched_there = chain.apply(Volume(searched.mask, subject.grid.affine), order=0).data
     on_model_grid = find_lesions(
         grid.with_data(maps.mean),
         criteria,
@@ -214,7 +204,7 @@ def _find(
         folds=maps.n_folds,
     )
     if found.dropped["outside the brain"]:
-        where = "the brain mask" if searched is subject.brain else "brain tissue and what is close to it"
+        where = "where lesions can be (tissue of the brain)" if searched.by_network else "the brain mask"
         note(
             f"{found.dropped['outside the brain']} component(s) lie more than "
             f"{criteria.max_outside_fraction:.0%} outside {where} and were dropped"
@@ -225,7 +215,7 @@ def _find(
             f"{lost} of {len(on_model_grid.table)} lesion(s) on the model grid fall short of the criteria "
             "on the image's own grid: see them with --model-space"
         )
-    return ModelSpace(grid, maps, chain, on_model_grid), probability, found
+    return ModelSpace(grid, maps, chain, on_model_grid), found
 
 
 def back_to_native(chain: SpatialChain, probability: Volume) -> Volume:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from shiva_cmb.anatomy import Anatomy
 from shiva_cmb.anatomy.head_network import bundled_network
 from shiva_cmb.ensemble import Ensemble
 from shiva_cmb.ensemble.checksums import sha256_of
@@ -36,9 +37,8 @@ def describe_inputs(subject: Subject) -> dict[str, Any]:
     return {"images": images, "mask": describe_file(subject.mask_source), "grid": describe_grid(subject.grid)}
 
 
-def describe_anatomy(subject: Subject) -> dict[str, Any] | None:
-    """What the anatomy network said of the image; None where the user gave a mask."""
-    anatomy = subject.anatomy
+def describe_anatomy(anatomy: Anatomy | None) -> dict[str, Any] | None:
+    """What the anatomy network said of the image; None where it was not asked."""
     if anatomy is None:
         return None
     return {

@@ -38,8 +38,8 @@ class RegionMap:
     """What its values mean; others are no region."""
     source: str = "none"
     """Where it came from, or why there is none."""
-    searched: NDArray[np.bool_] | None = None
-    """Where lesions may lie by the anatomy network, on the image's grid; None where it was not asked."""
+    anatomy: Anatomy | None = None
+    """What the anatomy network found, where the map is its own."""
 
 
 def estimated_regions(subject: Subject) -> RegionMap:
@@ -49,7 +49,7 @@ def estimated_regions(subject: Subject) -> RegionMap:
     if float(subject.brain.sum()) * subject.grid.voxel_volume_mm3 / 1000 < LEAST_FOUND_CM3:
         return RegionMap(source="none: the brain mask is too small for the anatomy network")
     try:
-        anatomy = segment_head(subject.channels[0], _quiet)
+        anatomy = segment_head(subject.channels[0], _quiet)  # its doubts are in the provenance
     except ImageError as error:
         return RegionMap(source=f"none: {error}")
     common = np.count_nonzero(anatomy.brain & subject.brain)
@@ -59,17 +59,6 @@ def estimated_regions(subject: Subject) -> RegionMap:
             source=f"none: the anatomy network found another brain than the mask (Dice {dice:.2f})"
         )
     return _coarse(subject, anatomy)
-
-
-def searched_part(subject: Subject, regions: RegionMap) -> NDArray[np.bool_]:
-    """Where lesions may lie, on the image's grid: `subject.brain` itself if nothing but it says so.
-
-    The user's mask, without the fluid that the anatomy network sees in it, if that was asked for regions; or
-    what the network holds for tissue, and what is close to it.
-    """
-    if subject.anatomy is not None:
-        return subject.anatomy.searched
-    return subject.brain if regions.searched is None else subject.brain & regions.searched
 
 
 def given_regions(given: ImageLike, names: Mapping[int, Place] | None, image: Grid, note: Note) -> RegionMap:
@@ -157,8 +146,8 @@ def with_places(found: FoundLesions, regions: RegionMap) -> FoundLesions:
 def _coarse(subject: Subject, anatomy: Anatomy) -> RegionMap:
     if anatomy.regions is None:
         return RegionMap(source="none: the anatomy network found no brain")
-    return RegionMap(Volume(anatomy.regions, subject.grid.affine), COARSE, ESTIMATED, anatomy.searched)
+    return RegionMap(Volume(anatomy.regions, subject.grid.affine), COARSE, ESTIMATED, anatomy)
 
 
 def _quiet(line: str) -> None:
-    """The user's mask counts, so what is doubtful about the estimate does not matter."""
+    """The user's mask says where the brain is; what is doubtful about the estimate matters little."""

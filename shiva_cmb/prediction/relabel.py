@@ -60,7 +60,10 @@ def relabel(
         scan = align_image(scan, volume.grid, str(image), note)
     brain = None
     if mask is None:
-        note("no brain mask was given: lesions outside the brain are kept, other than in a prediction")
+        note(
+            "no brain mask was given: lesions outside the brain and in its fluid are kept, other than in a "
+            "prediction (`predict --anatomy` writes NAME_searched.nii.gz, where lesions can be)"
+        )
     else:
         values = align_mask(read_volume(mask, note=note), volume.grid, str(mask), note)
         brain = binary_mask(values, str(mask))

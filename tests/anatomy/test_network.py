@@ -3,7 +3,6 @@ import pytest
 from scipy import ndimage
 
 from shiva_cmb.anatomy import segment_head
-from shiva_cmb.anatomy.network import TISSUE_MARGIN_MM
 from shiva_cmb.errors import ImageError
 from shiva_cmb.imaging import Volume
 from tests.anatomy.fake_network import bright_is_brain
@@ -75,8 +74,8 @@ def test_bleeds_may_lie_in_tissue_and_close_to_it_but_not_in_the_midst_of_fluid(
     image.data[away_mm < 28] = 900
     found = segment_head(image, pytest.fail, network=bright_is_brain(fluid_above=0.85))
     assert (found.regions[away_mm < 25] == 6).all()
-    assert not found.searched[away_mm < 28 - TISSUE_MARGIN_MM - 3].any()
-    assert found.searched[(away_mm > 28 - TISSUE_MARGIN_MM + 3) & brain].mean() > 0.99
+    assert not found.searched[away_mm < 25.4].any()  # a millimetre from 28, but for the network's 2 mm
+    assert found.searched[(away_mm > 28.6) & brain].mean() > 0.99
     beyond = ~ndimage.binary_dilation(brain, iterations=3)
     assert not found.searched[beyond].any()
 

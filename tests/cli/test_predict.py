@@ -110,7 +110,7 @@ def test_what_lies_in_the_midst_of_fluid_is_dropped_and_said(
     record = json.loads((tmp_path / "swi_provenance.json").read_text())
     dropped = record["dropped"]["outside the brain"]
     assert dropped == 1 if with_mask else dropped >= 1  # this network finds something outside of the ball too
-    assert "outside brain tissue and what is close to it" in capsys.readouterr().err
+    assert "outside where lesions can be (tissue of the brain)" in capsys.readouterr().err
 
 
 def test_each_image_needs_its_own_map_of_regions(tmp_path: Path, capsys: Capture) -> None:

@@ -49,7 +49,7 @@ def test_without_one_region_and_side_stay(probability: Path, tmp_path: Path, cap
 def test_a_map_of_regions_is_never_overwritten(probability: Path, tmp_path: Path, capsys: Capture) -> None:
     regions = tmp_path / "sub" / "swi_labels.nii.gz"
     regions.parent.mkdir()
-    write_volume(Volume(np.full((20, 20, 20), 10, np.int16), np.eye(4)), regions)
+    write_volume(Volume(np.full((20, 20, 20), 42, np.int16), np.eye(4)), regions)
     before = regions.read_bytes()
     command = ["relabel", str(probability), "-o", str(regions.parent), "--regions", str(regions)]
     assert main(command) == 2

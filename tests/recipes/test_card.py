@@ -79,6 +79,7 @@ class Commands:
         labels[10:12, 10:12, 20:22] = 2  # the vein
         labels[4:6, 18:20, 4:6] = 3
         write_volume(Volume(labels, AFFINE), folder / f"{name}_labels.nii.gz")
+        write_volume(Volume(np.ones_like(labels), AFFINE), folder / f"{name}_searched.nii.gz")
         folds = [{"sha256": fold.sha256} for fold in model.folds]
         record = {
             "model": {"folds": folds},

@@ -29,7 +29,7 @@ def done(recipe: Callable[[list[str]], int], *arguments: object) -> None:
 
 def test_the_ensemble(labelmaps: Path, tmp_path: Path) -> None:
     done(microbleeds.main, labelmaps, "-o", tmp_path, "--small")
-    assert len(find_model(tmp_path / "model").folds) == 3
+    assert len(find_model(tmp_path / "small" / "model").folds) == 3
 
 
 def test_the_anatomy_network(labelmaps: Path, tmp_path: Path) -> None:

@@ -16,12 +16,18 @@ PREDICTION_COLUMNS = ("prediction", "predicted", "pred", "labels", "label", "pat
 """Columns of a table that hold the images of a side, the best first."""
 
 _KINDS: dict[str, tuple[Kind, ...]] = {
-    "truth": ("label", "mask", "plain", "regions", "other", "probability", "image", "brain"),
+    "truth": ("label", "mask", "plain", "regions", "other", "probability", "image", "brain", "searched"),
     "image": ("image", "plain", "other"),
-    "mask": ("brain", "mask", "plain", "label"),
+    "mask": ("searched", "brain", "mask", "plain", "label"),
     "regions": ("regions", "plain", "label", "other", "mask"),
 }
 """Kinds of files that will do, the best first."""
+_SURE: dict[str, tuple[Kind, ...]] = {
+    "image": ("image",),
+    "mask": ("searched", "brain"),
+    "regions": ("regions",),
+}
+"""Kinds of files that are nothing else, for what only adds to a case."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,7 @@ def _prediction_chooser(items: Sequence[Item]) -> Callable[[str, list[Item]], _P
 
 def _only_scans(group: Sequence[Item]) -> bool:
     """Whether these are images and brain masks by their names, and no table says otherwise."""
-    return all(item.kind in ("image", "brain") and item.table is None for item in group)
+    return all(item.kind in ("image", "brain", "searched") and item.table is None for item in group)
 
 
 def _only(role: str, name: str, best: Sequence[Item], group: Sequence[Item]) -> Item:
@@ -231,7 +237,7 @@ def _with_role(
         found = {0: source.items[0].path}
     else:
         # where names say which files are meant, entities of the others must not split the cases further
-        named = [item for item in source.items if item.kind == _KINDS[role][0] or item.table is not None]
+        named = [item for item in source.items if item.kind in _SURE[role] or item.table is not None]
         files = named or source.items
         ours, theirs = pair_items(
             items,

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from shiva_cmb.errors import DataError
 
-Kind = Literal["label", "mask", "probability", "image", "brain", "regions", "other", "plain"]
+Kind = Literal["label", "mask", "probability", "image", "brain", "searched", "regions", "other", "plain"]
 
 _ENDINGS: dict[Kind, tuple[str, ...]] = {
     "label": (
@@ -25,11 +25,16 @@ _ENDINGS: dict[Kind, tuple[str, ...]] = {
         *("minip", "magnitude", "mag", "phase"),
     ),
     "brain": ("brainmask", "brain"),
+    "searched": ("searched",),
     "regions": ("synthseg", "aparc+aseg", "aparc", "aseg", "parcellation", "parc", "regions", "atlas"),
     "other": ("std", "agreement", "image", "space-model"),
 }
-"""Last parts of file names and what they say. What comes first among the kinds is in `Item.kind`."""
+"""Last parts of file names and what they say."""
 
+_FIRST: tuple[Kind, ...] = (
+    *("other", "probability", "label", "regions", "searched", "brain", "mask", "image"),
+)
+"""Of several kinds that a name tells, the one that counts."""
 _KIND_OF: dict[str, Kind] = {word: kind for kind, words in _ENDINGS.items() for word in words}
 _ENDING = re.compile(
     r"(?:^|[_\-. ])(" + "|".join(sorted(map(re.escape, _KIND_OF), key=len, reverse=True)) + r")$",
@@ -76,8 +81,7 @@ class Item:
         kinds = {_KIND_OF[word] for word in self._ending_words[1] if word != "space-model"}
         if "mask" in kinds and "brain" in kinds:
             return "brain"
-        order: tuple[Kind, ...] = ("other", "probability", "label", "regions", "brain", "mask", "image")
-        return next((kind for kind in order if kind in kinds), "plain")
+        return next((kind for kind in _FIRST if kind in kinds), "plain")
 
     @property
     def in_model_space(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shiva_cmb.anatomy.head_network import bundled_network
 from shiva_cmb.dataset.cases import Case
 from shiva_cmb.dataset.labels import IGNORED, LabelValues
 from shiva_cmb.ensemble.checksums import sha256_of
@@ -19,7 +20,8 @@ from shiva_cmb.files import replacing, write_json
 from shiva_cmb.imaging import Volume, read_volume, write_volume
 from shiva_cmb.prediction import PredictionSettings, predict
 from shiva_cmb.prediction.inputs import read_subject
-from shiva_cmb.prediction.regions import RegionMap, searched_part
+from shiva_cmb.prediction.regions import RegionMap
+from shiva_cmb.prediction.searched import where_to_search
 from shiva_cmb.tables import write_tsv
 
 OnCase = Callable[[int, int], None]
@@ -62,7 +64,8 @@ class OutOfFoldCase:
     probability: Path
     """In native space, as `predict` gives it."""
     mask: Path
-    """Where lesions may lie: the case's brain mask, or the estimate that `predict` would use."""
+    """Where lesions may lie: the case's brain mask, or what `predict` would search without one. With a mask,
+    `predict` drops what it finds in the midst of fluid besides, which is not known here."""
     image: Path
     """The first channel, for pictures."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -179,7 +182,7 @@ def _entry(fold: int, case: Case, how: MapSettings) -> OutOfFoldCase:
         fold=fold,
         truth=file("truth"),
         probability=file("prob"),
-        mask=file("brain") if case.mask is None else case.mask,
+        mask=file("searched") if case.mask is None else case.mask,
         image=case.images[0],
         columns=case.columns,
     )
@@ -198,6 +201,7 @@ def _made_from(source: FoldSource, case: Case, how: MapSettings) -> dict[str, An
         "fold_sha256": source.sha256,
         "model": how.part.model_dump(mode="json", include=expected),
         "precision": how.options.precision,
+        "searched_by": bundled_network().sha256 if case.mask is None else None,
         "lesion_values": list(how.values.lesion),
         "ignore_values": list(how.values.ignore),
         "files": [[str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
@@ -234,7 +238,7 @@ def _write(
     made = {entry.probability: _map(images, ensemble, case.mask)}
     if entry.mask != case.mask:
         subject = read_subject(images, None, note=_silent)
-        made[entry.mask] = Volume(searched_part(subject, RegionMap()), subject.grid.affine)
+        made[entry.mask] = Volume(where_to_search(subject, RegionMap()).mask, subject.grid.affine)
     label = read_volume(case.label, note=_silent)
     made[entry.truth] = label.with_data(how.values.truth_in(label.data))
     with replacing() as pending:

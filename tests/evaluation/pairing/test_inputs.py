@@ -319,6 +319,18 @@ def test_mistakes_in_the_case_table(tmp_path: Path, lines: tuple[str, ...], mess
         pair_cases(ours, theirs, table=text(tmp_path / "c.csv", *lines), note=[].append)
 
 
+def test_of_what_predict_writes_the_mask_is_where_lesions_could_be(tmp_path: Path) -> None:
+    ours = tree(tmp_path / "t", "p1_label.nii")
+    endings = ("labels", "prob", "brain", "searched", "regions")
+    theirs = tree(tmp_path / "p", *(f"p1_{ending}.nii" for ending in endings))
+    cases = pair_cases(ours, theirs, masks=theirs, note=pytest.fail)
+    assert cases.extra == ()
+    (case,) = cases.cases
+    assert [p.name for p in (case.prediction, case.probability, case.mask)] == [
+        *("p1_labels.nii", "p1_prob.nii", "p1_searched.nii")
+    ]
+
+
 def test_masks_and_atlas_maps_from_folders(tmp_path: Path) -> None:
     ours = tree(tmp_path / "t", "p1_mask.nii", "p2_mask.nii")
     theirs = tree(tmp_path / "p", "p1.nii", "p2.nii")
