@@ -100,18 +100,18 @@ def compare(given: argparse.Namespace) -> None:
     test, count = given.output / "test", 2 if given.small else TEST_SCANS
     which = ("--heads", ",".join(judged), "-n", count, *(COARSE_PHYSICAL if given.small else ()))
     shiva_cmb("synthesize", given.labelmaps, "-o", test, *JUDGED, *which, "--processes", given.processes)
-    start = trained(given, "start", SEED - 1, BARE, heads, START)
+    start = learned(given, "start", SEED - 1, BARE, heads, START)
     write_result(given, start, (START_NAME, 0), test)
     for seed in range(given.seeds):
         for variant in given.variants:
             name = f"{variant.replace(' ', '_').replace('*', '').replace(',', '')}-{seed}"
             how = (*REST, "--init", start.fold(0) / FOLD_NAME)
-            run = trained(given, name, SEED + seed, VARIANTS[variant], heads, how)
-            write_result(given, run, (variant, seed), test)
+            rest = learned(given, name, SEED + seed, VARIANTS[variant], heads, how)
+            write_result(given, rest, (variant, seed), test)
             write_table(given.output)
 
 
-def trained(
+def learned(
     given: argparse.Namespace,
     name: str,
     seed: int,
@@ -132,7 +132,8 @@ def trained(
         shiva_cmb(*source, "-o", scans, "-n", count, "--seed", seed, *many, *coarse, *without)
         from_seed = ("--config", HERE / "microbleeds.yaml", "--fold", 0, "--seed", seed, *how, *network)
         shiva_cmb("train", "--data", scans / LIST_NAME, "-o", run.output, *from_seed, *many)
-    shutil.rmtree(folder / "scans", ignore_errors=True)  # made again from their seed, if they are wanted
+    for done_with in (folder / "scans", run.cache):  # made again from their seed, if they are wanted
+        shutil.rmtree(done_with, ignore_errors=True)
     return run
 
 

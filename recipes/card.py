@@ -128,6 +128,12 @@ def _text(bundle: Bundle, given: argparse.Namespace) -> CardText:
     version = bundle.descriptor.version
     title = f"Model card: {bundle.folder.name}{f' {version}' if version else ''}"
     training = ["Scans that `shiva-cmb synthesize` made of label maps of heads, three of ten without bleeds."]
+    start = bundle.part.training and bundle.part.training.get("initial_weights")
+    if start:
+        training.append(
+            "They are the second that it learned on: it started from an ensemble that had learned on other"
+            " scans of the same heads, with the same heads in each fold."
+        )
     training.append("The operating point was chosen on other scans of the heads that it is judged on here.")
     return CardText(title, command, training)
 

@@ -143,6 +143,15 @@ def write_truth(scans: Path, found: Path, strata: Sequence[str] = ()) -> Path:
     return truth
 
 
+def write_region_names(path: Path) -> Path:
+    """The table of what the values of generated maps of regions mean, as `shiva-cmb evaluate` takes it."""
+    rows = [
+        {"value": value, "region": region, "side": side} for value, (region, side) in REGION_NAMES.items()
+    ]
+    write_tsv(path, ("value", "region", "side"), rows)
+    return path
+
+
 def evaluate_scans(
     scans: Path, found: Path, settings: EvaluationSettings, *, processes: int = 1
 ) -> Evaluation:

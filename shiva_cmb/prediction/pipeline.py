@@ -96,16 +96,23 @@ def predict(
         probability = back_to_native(inputs[0].chain, inputs[0].image.with_data(maps.mean))
     with steps("looking at regions", "regions_s"):
         region_map = given or _estimated(subject, probability, plan, settings)
-        searched = where_to_search(subject, region_map).with_large(subject, probability, plan.criteria)
+        searched = where_to_search(subject, region_map)
     with steps("finding lesions", "lesions_s"):
-        model_space, found = _find(subject, searched, inputs[0], maps, probability, plan.criteria, say)
+        spared = searched.with_large(subject, probability, plan.criteria)
+        model_space, found = _find(subject, spared, inputs[0], maps, probability, plan.criteria, say)
         found = with_places(found, region_map)
     record = _record(subject, ensemble, plan, model_space.chain, found, region_map)
     record |= {"notes": notes, "seconds": steps.seconds}
-    brain, there = (Volume(m.astype(np.uint8), subject.grid.affine) for m in (subject.brain, searched.mask))
-    lesions = (found.labels, found.table)
     return Prediction(
-        probability, *lesions, model_space, record, tuple(notes), brain, there, region_map.volume
+        probability=probability,
+        labels=found.labels,
+        lesions=found.table,
+        model_space=model_space,
+        provenance=record,
+        notes=tuple(notes),
+        brain=Volume(subject.brain.astype(np.uint8), subject.grid.affine),
+        searched=Volume(searched.mask.astype(np.uint8), subject.grid.affine),
+        regions=region_map.volume,
     )
 
 

@@ -38,7 +38,7 @@ def describe_inputs(subject: Subject) -> dict[str, Any]:
 
 
 def describe_anatomy(anatomy: Anatomy | None) -> dict[str, Any] | None:
-    """What the anatomy network said of the image; None where it was not asked."""
+    """What the anatomy network said of the image; None where nothing of it was used."""
     if anatomy is None:
         return None
     return {

@@ -49,7 +49,7 @@ def estimated_regions(subject: Subject) -> RegionMap:
     if float(subject.brain.sum()) * subject.grid.voxel_volume_mm3 / 1000 < LEAST_FOUND_CM3:
         return RegionMap(source="none: the brain mask is too small for the anatomy network")
     try:
-        anatomy = segment_head(subject.channels[0], _quiet)  # its doubts are in the provenance
+        anatomy = segment_head(subject.channels[0], _quiet)
     except ImageError as error:
         return RegionMap(source=f"none: {error}")
     common = np.count_nonzero(anatomy.brain & subject.brain)

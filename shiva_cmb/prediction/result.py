@@ -48,7 +48,7 @@ class Prediction:
     brain: Volume
     """The brain mask that was used, the user's or an estimate: uint8, native space."""
     searched: Volume
-    """Where lesions could be, see `searched.where_to_search`: uint8, native space."""
+    """Where lesions could be, but for large ones, see `searched.where_to_search`: uint8, native space."""
     regions: Volume | None
     """The regions that the lesions' places came from, on their own grid; None where they are not known."""
 

@@ -1,13 +1,15 @@
 """Where lesions may lie: in the brain, and not in the midst of its fluid."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from shiva_cmb.anatomy.regions import FREESURFER, VENTRICLES
-from shiva_cmb.imaging import Grid, Volume, align_mask
+from shiva_cmb.anatomy.regions import FREESURFER, VENTRICLES, Place
+from shiva_cmb.imaging import Grid, Volume
+from shiva_cmb.imaging.alignment import resample_to_grid
 from shiva_cmb.lesions import LesionCriteria
 from shiva_cmb.lesions.neighbours import neighbours
 from shiva_cmb.prediction.inputs import Subject
@@ -28,7 +30,7 @@ class Searched:
     """Whether the anatomy network had a say in it; else it is the user's mask."""
 
     def with_large(self, subject: Subject, probability: Volume, criteria: LesionCriteria) -> "Searched":
-        """The same, with all of the brain that large findings fill."""
+        """The same, with all of the brain that large findings fill at a threshold."""
         above = probability.data > criteria.threshold
         least = LARGEST_IN_FLUID_MM3 / probability.grid.voxel_volume_mm3
         if not self.by_network or np.count_nonzero(above) <= least:
@@ -58,14 +60,13 @@ def where_to_search(subject: Subject, regions: RegionMap) -> Searched:
         fluid = regions.anatomy.brain & ~regions.anatomy.searched
         return Searched(subject.brain & ~fluid, True)
     if regions.anatomy is None and regions.volume is not None:
-        tissue = _called_tissue(regions.volume, regions, subject.grid)
+        tissue = _called_tissue(regions.volume, regions.names, subject.grid)
         return Searched(network.searched | (tissue & network.brain), True)
     return Searched(network.searched, True)
 
 
-def _called_tissue(volume: Volume, regions: RegionMap, grid: Grid) -> NDArray[np.bool_]:
+def _called_tissue(volume: Volume, names: Mapping[int, Place], grid: Grid) -> NDArray[np.bool_]:
     """What the user's map names as a region; FreeSurfer's ventricles have a name too, but are no tissue."""
-    tissue = set(regions.names) - (VENTRICLES if regions.names == FREESURFER else frozenset())
+    tissue = set(names) - (VENTRICLES if names == FREESURFER else frozenset())
     named = np.isin(np.rint(volume.data), sorted(tissue)).astype(np.float32)
-    on_grid = align_mask(volume.with_data(named), grid, regions.source, lambda line: None)
-    return on_grid >= 0.5
+    return resample_to_grid(volume.with_data(named), grid) >= 0.5

@@ -65,9 +65,19 @@ def test_a_large_finding_is_no_fluid() -> None:
     found = where_to_search(subject(), NETWORKS)
     small, large = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32)
     small[8:11, 8:10, 8:10] = 0.9  # 24 mm3
-    large[8:12, 8:12, 8:12] = 0.9  # 128 mm3
-    assert 24 < LARGEST_IN_FLUID_MM3 < 128
-    for map_, searched in ((small, False), (large, True)):
-        mask = found.with_large(subject(), Volume(map_, AFFINE), LesionCriteria()).mask
+    large[8:12, 8:12, 8:11] = 0.9  # 96 mm3
+    assert 24 < LARGEST_IN_FLUID_MM3 < 96
+    for map_, threshold, searched in ((small, 0.5, False), (large, 0.5, True), (large, 0.95, False)):
+        criteria = LesionCriteria(threshold=threshold)
+        mask = found.with_large(subject(), Volume(map_, AFFINE), criteria).mask
         assert mask[map_ > 0].all() == searched
         assert not mask[FLUID & (map_ == 0)].any()
+
+
+def test_a_large_finding_outside_the_brain_stays_outside() -> None:
+    outside = np.zeros(SHAPE, np.float32)
+    outside[18:20] = 0.9
+    found = where_to_search(subject(), NETWORKS).with_large(
+        subject(), Volume(outside, AFFINE), LesionCriteria()
+    )
+    assert not found.mask[18:20].any()

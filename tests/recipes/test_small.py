@@ -42,7 +42,9 @@ def test_the_ablation_and_that_it_keeps_what_is_done(labelmaps: Path, tmp_path: 
     done(ablation.main, *given)
     table = tmp_path / "small" / "ablation.md"
     assert "| no veins | 1 |" in table.read_text()
-    (run,) = (tmp_path / "small" / "runs").iterdir()
+    runs = tmp_path / "small" / "runs"
+    assert {one.name for one in runs.iterdir()} == {"start", "no_veins-0"}
+    run = runs / "no_veins-0"
     before = (run / "figures.csv").stat().st_mtime_ns
     done(ablation.main, *given)
     assert (run / "figures.csv").stat().st_mtime_ns == before

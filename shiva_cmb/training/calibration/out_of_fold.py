@@ -64,8 +64,8 @@ class OutOfFoldCase:
     probability: Path
     """In native space, as `predict` gives it."""
     mask: Path
-    """Where lesions may lie: the case's brain mask, or what `predict` would search without one. With a mask,
-    `predict` drops what it finds in the midst of fluid besides, which is not known here."""
+    """Where lesions may lie: the case's brain mask, or what `predict` would search without one, large
+    findings aside. With a mask, `predict` drops what it finds in the midst of fluid besides: not so here."""
     image: Path
     """The first channel, for pictures."""
     columns: Mapping[str, str] = field(default_factory=dict)
