@@ -1,4 +1,4 @@
-"""Recipes of the anatomy network and the ablation, end to end in small versions: the ways work; the networks are of no use."""
+"""The anatomy network and the ablation, in small versions end to end: the networks are of no use."""
 
 from collections.abc import Callable
 from pathlib import Path

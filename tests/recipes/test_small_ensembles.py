@@ -1,4 +1,4 @@
-"""Recipes of the ensemble and of fine-tuning it, end to end in small versions: the ways work; the networks are of no use."""
+"""The ensemble and its fine-tuning, in small versions end to end: the networks are of no use."""
 
 from collections.abc import Callable
 from pathlib import Path
