@@ -89,17 +89,13 @@ def predict(
         names = settings.region_names
         given = None if regions is None else given_regions(regions, names, subject.grid, say)
     plan = _plan(settings, ensemble)
-    with steps("preparing", "prepare_s"):
-        inputs = on_model_grid(subject, plan.preprocessing, say)
-    with steps("running the networks", "networks_s"):
-        maps = _run(ensemble, inputs, subject, plan)
-        probability = back_to_native(inputs[0].chain, inputs[0].image.with_data(maps.mean))
+    model_input, maps, probability = _look(subject, ensemble, plan, steps, say)
     with steps("looking at regions", "regions_s"):
         region_map = given or _estimated(subject, probability, plan, settings)
         searched = where_to_search(subject, region_map)
     with steps("finding lesions", "lesions_s"):
         spared = searched.with_large(subject, probability, plan.criteria)
-        model_space, found = _find(subject, spared, inputs[0], maps, probability, plan.criteria, say)
+        model_space, found = _find(subject, spared, model_input, maps, probability, plan.criteria, say)
         found = with_places(found, region_map)
     record = _record(subject, ensemble, plan, model_space.chain, found, region_map)
     record |= {"notes": notes, "seconds": steps.seconds}
@@ -141,6 +137,18 @@ def _require_channels(subject: Subject, ensemble: Ensemble) -> None:
         raise ImageError(
             f"the model takes {expected} channel(s) ({named}), {len(subject.channels)} were given"
         )
+
+
+def _look(
+    subject: Subject, ensemble: Ensemble, plan: _Plan, steps: "_Steps", note: Note
+) -> tuple[ModelInput, EnsembleMaps, Volume]:
+    """Through the networks and back: the first channel on the model grid, maps, native mean."""
+    with steps("preparing", "prepare_s"):
+        inputs = on_model_grid(subject, plan.preprocessing, note)
+    with steps("running the networks", "networks_s"):
+        maps = _run(ensemble, inputs, subject, plan)
+        probability = back_to_native(inputs[0].chain, inputs[0].image.with_data(maps.mean))
+    return inputs[0], maps, probability
 
 
 def _estimated(subject: Subject, probability: Volume, plan: _Plan, settings: PredictionSettings) -> RegionMap:

@@ -31,9 +31,7 @@ _ENDINGS: dict[Kind, tuple[str, ...]] = {
 }
 """Last parts of file names and what they say."""
 
-_FIRST: tuple[Kind, ...] = (
-    *("other", "probability", "label", "regions", "searched", "brain", "mask", "image"),
-)
+_FIRST: tuple[Kind, ...] = ("other", "probability", "label", "regions", "searched", "brain", "mask", "image")
 """Of several kinds that a name tells, the one that counts."""
 _KIND_OF: dict[str, Kind] = {word: kind for kind, words in _ENDINGS.items() for word in words}
 _ENDING = re.compile(
