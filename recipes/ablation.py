@@ -39,11 +39,7 @@ HERE = Path(__file__).parent
 VEINS = ("pial", "cortical", "medullary", "deep", "infratentorial", "bridging")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "everything": (),
-    "no veins": (
-        *(f"vessels.{kind}_veins=0" for kind in VEINS),
-        *("vessels.short_pieces=0", "vessels.varicose=0"),
-    ),
-    "no short pieces of veins, no widenings": ("vessels.short_pieces=0", "vessels.varicose=0"),
+    "no veins": tuple(f"vessels.{kind}_veins=0" for kind in VEINS),
     "no calcifications": (
         *("mimics.choroid_share=0", "mimics.pineal_share=0", "mimics.pallidum_share=0"),
         *("mimics.dentate_share=0", "mimics.dural_share=0", "mimics.cortical_calcifications=0"),

@@ -35,8 +35,6 @@ SEED = 20261121
 SCANS, MORE_SCANS = 240, 120
 POINT_SCANS = 40
 """By which the operating point is chosen."""
-AS_LEARNED = ("--set", "vessels.short_pieces=0", "--set", "vessels.varicose=0")
-"""Veins as in more_scans.yaml."""
 SMALL_SCANS = 6
 COARSE = (
     *("--set", "protocol.in_plane_mm=[1.6,2.0]", "--set", "protocol.swi_slice_mm=[1.8,2.4]"),
@@ -108,14 +106,13 @@ def choose_point(given: argparse.Namespace, heads: Sequence[str], model: Path) -
     """The operating point, by scans of heads that were not trained on, with bleeds and mimics as in patients.
 
     The training scans have ten times as many bleeds, and larger ones: what is best there asks for too much.
-    Veins have no short pieces and widenings here either.
     """
     scans, found, figures = (given.output / name for name in ("point", "point_found", "point_figures"))
     chosen_for, folds = given.output / "point_chosen_for.txt", _checksums(model)
     if chosen_for.exists() and chosen_for.read_text(encoding="utf-8") == folds:
         return
     shutil.rmtree(figures, ignore_errors=True)  # of other folds, or without the choice
-    source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--seed", SEED + 1, *AS_LEARNED)
+    source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--seed", SEED + 1)
     shiva_cmb(*source, "-o", scans, "-n", POINT_SCANS, "--processes", given.processes)
     predict_scans(model, scans, found)
     judged = ("--truth", write_truth(scans, found), "--pred", found, "--ignore-value", IGNORED)

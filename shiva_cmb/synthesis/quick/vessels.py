@@ -13,18 +13,10 @@ from shiva_cmb.synthesis.quick.curves import LEAST_POINTS, STEP_MM, Seeds, grow,
 from shiva_cmb.synthesis.quick.vessel_courses import Course, Places
 from shiva_cmb.synthesis.shapes import Tube
 
-VEIN_KINDS = (
-    "pial vein",
-    "cortical vein",
-    "medullary vein",
-    "deep vein",
-    "infratentorial vein",
-    "bridging vein",
-)
 FLOW_VOID = "flow void"
 PERIVASCULAR_SPACE = "perivascular space"
 THINNEST_MM, THICKEST_MM = 0.1, 2.0
-"""Radii beyond which no taper and no widening takes a vessel."""
+"""Radii beyond which no taper takes a vessel."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +50,13 @@ class VesselSettings:
     """The counts of a head are multiplied by a factor, log-uniform from this ..."""
     vessel_density_high: float = 1.4
     """... to this, the same for all kinds, and by another 0.7 to 1.4 for each."""
-    short_pieces: float = 0.3
-    """Share of the pial, cortical and infratentorial veins of which only 3 to 6 mm are there."""
-    varicose: float = 0.25
-    """Share of the veins with one to three local widenings."""
     branches_per_30mm: float = 0.6
     """Branches of a vein, on average."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            share = field.name in ("short_pieces", "varicose")
-            high = 1.0 if share else 20.0 if isinstance(field.default, float) else 5000
+            high = 20.0 if isinstance(field.default, float) else 5000
             if not 0 <= value <= high:
                 raise UsageError(f"{field.name}: expected a number from 0 to {high:g}, got {value}")
         if not 0 < self.vessel_density_low <= self.vessel_density_high:
@@ -88,7 +75,7 @@ def draw_vessels(rng: np.random.Generator, head: DeformedHead, settings: VesselS
         settings: how many there are.
 
     Returns:
-        Tubes of the `VEIN_KINDS`, `FLOW_VOID` and `PERIVASCULAR_SPACE`, points at most 0.5 mm apart.
+        Tubes, each with its kind (`pial vein`, `flow void` ...), points at most 0.5 mm apart.
     """
     density = np.exp(rng.uniform(np.log(settings.vessel_density_low), np.log(settings.vessel_density_high)))
     streams = [np.random.default_rng(seed) for seed in rng.integers(2**63, size=len(_KINDS))]
@@ -118,17 +105,15 @@ class _Kind:
     """Radius at the thinner end, as a share of that at the thicker one."""
     branches: bool = False
     """Whether they branch."""
-    pieces: bool = False
-    """Whether some are short pieces."""
 
 
 _KINDS = {
-    "pial vein": _Kind("pial_veins", courses.pial, (0.5, 3.0), 0.8, 0.6, branches=True, pieces=True),
-    "cortical vein": _Kind("cortical_veins", courses.cortical, (0.4, 0.8), 0.4, 0.7, pieces=True),
+    "pial vein": _Kind("pial_veins", courses.pial, (0.5, 3.0), 0.8, 0.6, branches=True),
+    "cortical vein": _Kind("cortical_veins", courses.cortical, (0.4, 0.8), 0.4, 0.7),
     "medullary vein": _Kind("medullary_veins", courses.medullary, (0.3, 0.8), 0.25, 0.6, branches=True),
     "deep vein": _Kind("deep_veins", courses.deep, (0.6, 2.5), 0.5, 0.6, branches=True),
     "infratentorial vein": _Kind(
-        "infratentorial_veins", courses.infratentorial, (0.5, 2.0), 0.8, 0.6, branches=True, pieces=True
+        "infratentorial_veins", courses.infratentorial, (0.5, 2.0), 0.8, 0.6, branches=True
     ),
     "bridging vein": _Kind("bridging_veins", courses.bridging, (0.8, 2.5), 0.4, 0.8),
     FLOW_VOID: _Kind("flow_voids", courses.flow_voids, (1.0, 3.0), 0.8, 0.7, branches=True),
@@ -144,12 +129,6 @@ def _tubes(
     seeds = course.seeds
     low, high = np.log(how.diameters_mm) - np.log(2)
     thick = np.exp(low + (high - low) * rng.random(len(seeds.points)) ** 1.5)
-    if how.pieces:
-        short = rng.random(len(thick)) < settings.short_pieces
-        lengths = np.where(
-            short, np.minimum(seeds.lengths_mm, rng.uniform(3, 6, len(thick))), seeds.lengths_mm
-        )
-        seeds = Seeds(seeds.points, seeds.directions, lengths)
     curves = grow(rng, seeds, course.room, course.guide, how.wiggle * _bending(thick))
     radii = [taper(rng, len(c), r, how.end * r, 0.15) for c, r in zip(curves, thick, strict=True)]
     if how.branches and settings.branches_per_30mm > 0:
@@ -161,10 +140,6 @@ def _tubes(
             grown = grow(rng, starts, course.room, lambda p, d, n: guide(p, d, parents[n]), bending)
             radii += [taper(rng, len(c), r, how.end * r, 0.15) for c, r in zip(grown, thin, strict=True)]
             curves += grown
-    if kind in VEIN_KINDS:
-        for radius in radii:
-            if rng.random() < settings.varicose:
-                _widen(rng, radius)
     return [
         Tube(kind, places.grid.to_world(curve + places.origin), radius.clip(THINNEST_MM, THICKEST_MM))
         for curve, radius in zip(curves, radii, strict=True)
@@ -196,11 +171,3 @@ def _branches(
     heading = unit(unit(ahead - points) + rng.normal(0, 0.6, points.shape))
     seeds = Seeds(points, heading, np.maximum(lengths[parents] * rng.uniform(0.2, 0.7, len(parents)), 3.0))
     return seeds, thick * rng.uniform(0.5, 0.85, len(parents)), parents
-
-
-def _widen(rng: np.random.Generator, radius: NDArray[np.float64]) -> None:
-    """One to three local widenings, in place."""
-    along = np.arange(len(radius)) * STEP_MM
-    for _ in range(rng.integers(1, 4)):
-        bump = np.exp(-0.5 * ((along - rng.uniform(0, along[-1])) / rng.uniform(0.6, 1.2)) ** 2)
-        radius += rng.uniform(0.15, 0.6) * bump
