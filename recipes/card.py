@@ -131,7 +131,7 @@ def _text(bundle: Bundle, given: argparse.Namespace) -> CardText:
     start = bundle.part.training and bundle.part.training.get("initial_weights")
     if start:
         training.append(
-            "They are the second that it learned on: it started from an ensemble that had learned on other"
+            "They are not the first that it learned on: it started from an ensemble that had learned on other"
             " scans of the same heads, with the same heads in each fold."
         )
     training.append("The operating point was chosen on other scans of the heads that it is judged on here.")

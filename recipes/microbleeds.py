@@ -32,9 +32,11 @@ from shiva_cmb.synthesis.visible import IGNORED
 
 HERE = Path(__file__).parent
 SEED = 20261121
-SCANS, MORE_SCANS = 240, 120
+SCANS = 240
 POINT_SCANS = 40
 """By which the operating point is chosen."""
+POINT_SETTINGS = ("--set", "protocol.random_contrast_share=0")
+"""Brightnesses as in the training scans."""
 SMALL_SCANS = 6
 COARSE = (
     *("--set", "protocol.in_plane_mm=[1.6,2.0]", "--set", "protocol.swi_slice_mm=[1.8,2.4]"),
@@ -73,7 +75,7 @@ def train(given: argparse.Namespace) -> None:
     small = (*SMALL, *SMALL_NETWORK) if given.small else ()
     how = (*small, "--processes", given.processes)
     trained(scans, first, "--config", HERE / "microbleeds.yaml", *how)
-    more = synthesized(given, "more_scans", heads, "more_scans.yaml", SEED + 2, MORE_SCANS)
+    more = synthesized(given, "more_scans", heads, "more_scans.yaml", SEED + 2, SCANS)
     folds = same_folds(first, scans, more, given.output / "folds.json")
     start = ("--init", first, "--folds-file", folds)
     trained(more, model, "--config", HERE / "microbleeds_again.yaml", *start, *how)
@@ -113,7 +115,7 @@ def choose_point(given: argparse.Namespace, heads: Sequence[str], model: Path) -
         return
     shutil.rmtree(figures, ignore_errors=True)  # of other folds, or without the choice
     source = ("synthesize", given.labelmaps, "--heads", ",".join(heads), "--seed", SEED + 1)
-    shiva_cmb(*source, "-o", scans, "-n", POINT_SCANS, "--processes", given.processes)
+    shiva_cmb(*source, *POINT_SETTINGS, "-o", scans, "-n", POINT_SCANS, "--processes", given.processes)
     predict_scans(model, scans, found)
     judged = ("--truth", write_truth(scans, found), "--pred", found, "--ignore-value", IGNORED)
     chosen = ("--ignore-below-mm3", BALL_OF_2_MM_MM3, "--pick", "f1", "--update-model", model)
