@@ -55,7 +55,8 @@ KINDS = (
     Kind(
         "heads",
         "Other heads, same generator",
-        "Scans by the generator of the training scans: what is easiest for the model.",
+        "Scans by the generator of the training scans, as it is without settings: with fewer bleeds than"
+        " those, and a quarter of them with brightnesses at random.",
     ),
     Kind(
         "mimics",
@@ -131,10 +132,13 @@ def _text(bundle: Bundle, given: argparse.Namespace) -> CardText:
     start = bundle.part.training and bundle.part.training.get("initial_weights")
     if start:
         training.append(
-            "They are not the first that it learned on: it started from an ensemble that had learned on other"
-            " scans of the same heads, with the same heads in each fold."
+            "It had learned before: it started from an ensemble that had learned on scans of the same heads,"
+            " with the same heads in each fold."
         )
-    training.append("The operating point was chosen on other scans of the heads that it is judged on here.")
+    training.append(
+        "The operating point (half a false positive per scan) was chosen on other scans of the heads that it"
+        " is judged on here, by the second generator: that much it knows of it."
+    )
     return CardText(title, command, training)
 
 
